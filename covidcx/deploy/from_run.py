@@ -1,0 +1,137 @@
+"""A finished training run becomes a bundle: temperature and operating point chosen on its validation rows."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from covidcx.bundle import Bundle, calibrate, update_bundle
+from covidcx.deploy.write import CARD_FILE, write_bundle
+from covidcx.errors import BundleError
+from covidcx.training.recipe import Recipe
+from covidcx.training.run_folder import RunFolder, read_json
+
+WEIGHTS_LICENCE = "CC-BY-NC-SA-4.0"
+"""Licence of trained weights, the strictest among the usual training data's (Cohen et al., RSNA)."""
+
+
+def bundle_from_run(
+    run: str | Path,
+    folder: str | Path,
+    *,
+    name: str | None = None,
+    rule: str = "sensitivity>=0.95",
+    licence: str = WEIGHTS_LICENCE,
+    data: str = "",
+    data_licences: Sequence[str] = (),
+    quantize: str = "float16",
+) -> Bundle:
+    """Write the bundle of a finished run.
+
+    Args:
+        run: folder written by `covidcx train`.
+        folder: the bundle's folder.
+        name: the bundle's name; the folder's name by default.
+        rule: how the COVID threshold is chosen on the run's validation rows (`choose_operating_point`).
+        licence: licence of the weights.
+        data: what the model was trained on, in a sentence.
+        data_licences: licences of that data.
+        quantize: see `covidcx.deploy.tflite.to_tflite`.
+
+    Returns:
+        The bundle.
+
+    Raises:
+        BundleError: the run is not finished, or its files do not fit together.
+    """
+    from covidcx.models import restore
+
+    source = RunFolder(Path(run))
+    if not source.record.is_file():
+        raise BundleError(f"{run} holds no run.json; give a folder that `covidcx train --out` wrote")
+    record, recipe = read_json(source.record), Recipe.from_dict(read_json(source.recipe))
+    if record["status"] != "finished":
+        raise BundleError(f"the run in {run} is {record['status']}, not finished; finish it with --resume")
+    model = restore(record["model"], source.weights)
+    choices = _choices(recipe, source.predictions, rule) if recipe.task == "classify" else {}
+    return write_bundle(
+        folder,
+        model,
+        architecture=record["model"],
+        name=name or Path(folder).name,
+        task=recipe.task,
+        labels=recipe.labels,
+        preprocessing=recipe.preprocessing,
+        licence=licence,
+        segmenter=Path(recipe.segmenter).name if recipe.preprocessing.needs_lungs else None,
+        training=_training(record, recipe, data),
+        data_licences=data_licences,
+        quantize=quantize,
+        **choices,
+    )
+
+
+def add_card(folder: str | Path, metrics: str | Path) -> Path:
+    """Put measured figures and the model card that tells them into a bundle.
+
+    Args:
+        folder: the bundle's folder.
+        metrics: `metrics.json` written by `covidcx evaluate` for this bundle.
+
+    Returns:
+        Path of the card.
+
+    Raises:
+        BundleError: the figures belong to another bundle.
+    """
+    from covidcx.evaluation import headline
+    from covidcx.evaluation.card import model_card
+
+    bundle, figures = Bundle.open(Path(folder)), read_json(Path(metrics))
+    measured = figures.get("bundle_checksum")
+    if measured not in (bundle.checksum, bundle.metrics.get("bundle_checksum")):
+        raise BundleError(
+            f"{metrics} was measured on a bundle with checksum {str(measured)[:12]}, {folder} has "
+            f"{bundle.checksum[:12]}; run covidcx evaluate on it again"
+        )
+    info = {
+        key: getattr(bundle, key)
+        for key in ("name", "task", "labels", "operating_points", "temperature", "segmenter", "training", "licence",
+                    "data_licences", "model")
+    } | {"preprocessing": bundle.preprocessing.to_dict()}  # fmt: skip
+    card = model_card(info, figures)
+    update_bundle(bundle.folder, {CARD_FILE: card.encode()}, metrics=headline(figures) | {"bundle_checksum": measured})
+    return bundle.folder / CARD_FILE
+
+
+def _choices(recipe: Recipe, predictions: Path, rule: str) -> dict[str, Any]:
+    import pandas as pd
+
+    from covidcx.evaluation.calibration import choose_operating_point, fit_temperature
+
+    table = pd.read_csv(predictions)
+    probabilities = table[[f"p_{label}" for label in recipe.labels]].to_numpy(np.float64)
+    truth = table["label"].tolist()
+    temperature = fit_temperature(probabilities, truth, recipe.labels)
+    if "covid" not in recipe.labels:
+        return {"temperature": temperature}
+    point = choose_operating_point(calibrate(probabilities, temperature), truth, recipe.labels, rule)
+    return {"temperature": temperature, "operating_points": {"covid": point}}
+
+
+def _training(record: dict[str, Any], recipe: Recipe, data: str) -> dict[str, Any]:
+    return {
+        "data": data,
+        "rows": record["data"]["rows"],
+        "split_hash": record["data"]["split_hash"],
+        "recipe": recipe.name,
+        "recipe_hash": recipe.hash,
+        "command": record["command"],
+        "seed": recipe.seed,
+        "date": record["finished"],
+        "seconds": record["seconds"],
+        "best": record["best"],
+        "versions": record["versions"],
+        "backend": record["backend"],
+    }

@@ -1,0 +1,179 @@
+"""Write a bundle: weights, TFLite model, card and `bundle.json`, checked against each other before anything is kept."""
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from covidcx.bundle import Bundle, write_bundle_json
+from covidcx.deploy.tflite import run_tflite, to_tflite
+from covidcx.errors import BundleError
+from covidcx.imaging.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    import keras
+
+log = logging.getLogger(__name__)
+
+WEIGHTS_FILE, TFLITE_FILE, CARD_FILE = "weights.h5", "model.tflite", "MODEL_CARD.md"
+TOLERANCE = {"none": 1e-4, "float16": 1e-2}
+"""Largest difference in probability between the TFLite and the Keras model."""
+
+
+def _with_heatmap(model: "keras.Model") -> "keras.Model":
+    from covidcx.models.covid_cxnet import with_heatmap
+
+    return with_heatmap(model)
+
+
+# What is added to an architecture's graph before it is deployed; one line per architecture that has something to add.
+DEPLOYED: dict[str, Callable[["keras.Model"], "keras.Model"]] = {"covid-cxnet": _with_heatmap}
+
+
+def write_bundle(
+    folder: str | Path,
+    model: "keras.Model",
+    *,
+    architecture: Mapping[str, Any],
+    name: str,
+    task: str,
+    labels: Sequence[str],
+    preprocessing: Preprocessing,
+    licence: str,
+    operating_points: Mapping[str, Mapping[str, Any]] | None = None,
+    temperature: float = 1.0,
+    segmenter: str | None = None,
+    training: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, Any] | None = None,
+    data_licences: Sequence[str] = (),
+    card: str | None = None,
+    quantize: str = "float16",
+) -> Bundle:
+    """Write a trained model's bundle; an existing one is replaced only once the new one is complete and checked.
+
+    Args:
+        folder: the bundle's folder, `saved_models/<name>`.
+        model: the trained Keras model, as `covidcx.models.build` made it.
+        architecture: `{"name": ..., "kwargs": {...}}` with which `build` makes it again.
+        name: the bundle's name.
+        task: `segment` or `classify`.
+        labels: class of each output, in order.
+        preprocessing: how a radiograph becomes the network's input.
+        licence: licence of the weights.
+        operating_points: `{label: {"threshold": t, "rule": how it was chosen}}`, on calibrated probabilities.
+        temperature: see `covidcx.bundle.calibrate`; recorded, never part of the graph.
+        segmenter: name of the lung segmenter's bundle.
+        training: data, split hash, recipe, command, seed, date.
+        metrics: measured figures.
+        data_licences: licences of the training data.
+        card: text of `MODEL_CARD.md`.
+        quantize: see `covidcx.deploy.tflite.to_tflite`.
+
+    Returns:
+        The written bundle, opened and verified.
+
+    Raises:
+        BundleError: model, labels and preprocessing do not fit together, or the written files compute something
+            else than the model (the figures are given).
+    """
+    from covidcx.models.restore import restore, save_weights
+
+    folder = Path(folder)
+    _check_shapes(model, task, tuple(labels), preprocessing)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
+    try:
+        save_weights(model, staging / WEIGHTS_FILE)
+        deployed = DEPLOYED.get(architecture["name"], lambda same: same)(model)
+        (staging / TFLITE_FILE).write_bytes(to_tflite(deployed, quantize))
+        if card is not None:
+            (staging / CARD_FILE).write_text(card, encoding="utf-8")
+        architecture = {"name": architecture["name"], "kwargs": dict(architecture.get("kwargs", {}))}
+        _check_outputs(model, restore(architecture, staging / WEIGHTS_FILE), staging / TFLITE_FILE, quantize)
+        write_bundle_json(
+            staging,
+            name=name,
+            task=task,
+            labels=list(labels),
+            preprocessing=preprocessing,
+            model=architecture,
+            operating_points={label: dict(point) for label, point in (operating_points or {}).items()},
+            temperature=temperature,
+            segmenter=segmenter,
+            training=dict(training or {}),
+            metrics=dict(metrics or {}),
+            licence=licence,
+            data_licences=list(data_licences),
+        )
+        Bundle.open(staging)
+        staging.chmod(0o755)
+        _replace_folder(staging, folder)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return Bundle.open(folder)
+
+
+def _check_shapes(model: "keras.Model", task: str, labels: tuple[str, ...], spec: Preprocessing) -> None:
+    expected = (*spec.size, len(spec.channels))
+    received = tuple(model.inputs[0].shape[1:])
+    if received != expected:
+        raise BundleError(f"the model takes {received} images, the preprocessing makes {expected}; align the two")
+    output = {"classify": "probabilities", "segment": "lung"}.get(task)
+    if output is None:
+        raise BundleError(f"task is {task!r}, expected 'classify' or 'segment'")
+    if not isinstance(model.output, dict) or output not in model.output:
+        raise BundleError(f"a model of task {task!r} has a dictionary of outputs with {output!r} in it")
+    units = model.output[output].shape[-1]
+    sigmoid = task == "classify" and len(labels) == 2 and units == 1
+    if units != len(labels) and not sigmoid:
+        raise BundleError(f"output {output!r} has {units} channels for the {len(labels)} labels {labels}")
+
+
+def _check_outputs(model: "keras.Model", restored: "keras.Model", tflite: Path, quantize: str) -> None:
+    """Raise BundleError unless the weights file and the TFLite file compute what the model computes.
+
+    Only probabilities are compared: the heat map's gate is a step function of the hidden units, so that rounding
+    may rightly switch a unit that stands at zero.
+    """
+    tolerance = TOLERANCE[quantize]
+    for image in _probe_images(tuple(model.inputs[0].shape[1:])):
+        expected = {key: np.asarray(value) for key, value in model(image, training=False).items()}
+        again = restored(image, training=False)
+        lite = run_tflite(tflite, image)
+        for key, value in expected.items():
+            for which, found, limit in (
+                (WEIGHTS_FILE, np.asarray(again[key]), TOLERANCE["float16"]),
+                (TFLITE_FILE, lite[key], tolerance),
+            ):
+                worst = float(np.abs(found - value).max()) if np.isfinite(found).all() else float("nan")
+                if not worst <= limit:
+                    raise BundleError(
+                        f"{which} differs from the Keras model by {worst:.2g} in {key!r}, {limit:g} is allowed; "
+                        "nothing was written: try quantize='none', and look for NaN or very large weights"
+                    )
+        log.info("bundle check: %s agree", ", ".join(expected))
+
+
+def _probe_images(shape: tuple[int, ...], seed: int = 0) -> list[np.ndarray]:
+    """Noise, a smooth field and a flat image: float32, 1 x H x W x C, 0..1."""
+    rng = np.random.default_rng(seed)
+    noise = rng.random((1, *shape))
+    rows = np.linspace(0, 3 * np.pi, shape[0])[:, None, None]
+    columns = np.linspace(0, 2 * np.pi, shape[1])[None, :, None]
+    smooth = 0.5 + 0.4 * np.sin(rows) * np.cos(columns) + 0.1 * rng.random(shape)
+    return [image.astype(np.float32) for image in (noise, np.clip(smooth, 0, 1)[None], np.full((1, *shape), 0.5))]
+
+
+def _replace_folder(new: Path, target: Path) -> None:
+    if not target.exists():
+        new.replace(target)
+        return
+    old = target.with_name(f".{target.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    target.replace(old)
+    new.replace(target)
+    shutil.rmtree(old)

@@ -1,0 +1,291 @@
+"""The LiteRT predictor: a radiograph in, a finding with its lungs and heat map out."""
+
+import contextlib
+import logging
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from covidcx.bundle import Bundle, calibrate, decide
+from covidcx.errors import BundleError, MissingDependencyError, UnsupportedImageError
+from covidcx.finding import Finding
+from covidcx.imaging.preprocessing import Prepared, prepare
+from covidcx.imaging.radiograph import Radiograph
+from covidcx.imaging.read import read
+from covidcx.imaging.roi import segment_lungs
+
+log = logging.getLogger(__name__)
+
+MODEL_FILE = "model.tflite"
+SIGNATURE = "serving_default"
+NO_LUNGS = 0.02
+"""Below this share of the image there are no lungs and the image is refused. Adult lung masks of the development data
+cover 9% to 62% of their image (median 36%)."""
+SMALL_LUNGS = 0.10
+"""Below this share an answer carries a warning."""
+ONE_SIDED = 0.05
+"""Below this share of all lung pixels in one half of the lungs' box, the answer carries a warning: a white-out or a
+missed lung. It is no reason to refuse, because severe disease looks like this."""
+
+
+class LiteModel:
+    """One TFLite network with a `serving_default` signature. Not thread-safe: use one per thread."""
+
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        """Load the network.
+
+        Args:
+            path: the `.tflite` file.
+            threads: threads per inference; up to four of this machine's cores by default.
+
+        Raises:
+            MissingDependencyError: ai-edge-litert is not installed.
+            BundleError: the file is no model this LiteRT version runs.
+        """
+        try:
+            from ai_edge_litert.interpreter import Interpreter
+        except ImportError as error:
+            raise MissingDependencyError(
+                f"the LiteRT runtime is not installed ({error}); install it with: pip install ai-edge-litert"
+            ) from error
+        threads = threads if threads is not None else min(4, os.cpu_count() or 1)
+        try:
+            with _native_log_to_python():
+                self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
+                self._run = self._interpreter.get_signature_runner(SIGNATURE)
+        except (ValueError, RuntimeError) as error:
+            raise BundleError(f"{path} is no model that LiteRT can run ({error}); fetch the bundle again") from error
+        self.path = path
+        self.outputs = tuple(self._run.get_output_details())
+        details = self._run.get_input_details()
+        if tuple(details) != ("image",):
+            raise BundleError(f"{path} has the inputs {tuple(details)}, expected one named 'image'")
+        self.input_shape = tuple(int(side) for side in details["image"]["shape"])
+
+    def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        """Run the network: float32, 1 x H x W x C, 0..1 in; outputs by name out."""
+        return dict(self._run(image=image))
+
+
+@dataclass(frozen=True, eq=False)
+class Analysis:
+    """Everything found in one radiograph.
+
+    Attributes:
+        finding: probabilities and class at the operating point.
+        radiograph: what was analysed.
+        lungs: bool, H x W in the radiograph's own pixels, or None for a bundle without a segmenter.
+        heat: float32, H x W in the radiograph's own pixels, >= 0: Grad-CAM of the called class, not normalised and not
+            cut to the lungs; all zero where nothing speaks for the class, None for a bundle without heat maps.
+    """
+
+    finding: Finding
+    radiograph: Radiograph
+    lungs: np.ndarray | None
+    heat: np.ndarray | None
+
+
+class Predictor:
+    """A classifier bundle with its lung segmenter, ready to run.
+
+    Example:
+        >>> predictor = load("covid-cxnet")  # doctest: +SKIP
+        >>> predictor("chest.dcm").label  # doctest: +SKIP
+        'normal'
+    """
+
+    def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
+        """Load the bundle's networks.
+
+        Args:
+            bundle: a verified bundle of task `classify`.
+            threads: threads per inference; up to four of this machine's cores by default.
+
+        Raises:
+            BundleError: the bundle or its segmenter cannot be used.
+        """
+        if bundle.task != "classify":
+            raise BundleError(
+                f"bundle {bundle.name!r} is of task {bundle.task!r}; predictions need a classifier such as covid-cxnet"
+            )
+        self.bundle = bundle
+        self.segmenter = bundle.open_segmenter()
+        self._classifier = LiteModel(bundle.path(MODEL_FILE), threads)
+        _check_model(bundle, self._classifier, "probabilities")
+        self._segmenter = None
+        if self.segmenter is not None:
+            self._segmenter = LiteModel(self.segmenter.path(MODEL_FILE), threads)
+            _check_model(self.segmenter, self._segmenter, "lung")
+            _check_enhancement(bundle, self.segmenter)
+
+    @property
+    def checksum(self) -> str:
+        """Names everything an answer depends on: the bundle and its segmenter."""
+        parts = [b.checksum[:16] for b in (self.bundle, self.segmenter) if b is not None]
+        return "+".join(parts)
+
+    def __call__(self, image: str | Path | Radiograph) -> Finding:
+        """Read and analyse one image.
+
+        Args:
+            image: a file, or a radiograph in memory.
+
+        Returns:
+            The finding, of status `ok`.
+
+        Raises:
+            ImageError: the file is damaged, no radiograph, or shows no lungs.
+        """
+        return self.analyse(image).finding
+
+    def analyse(self, image: str | Path | Radiograph, source: str | None = None) -> Analysis:
+        """Read and analyse one image, and keep its lungs and heat map.
+
+        Args:
+            image: a file, or a radiograph in memory.
+            source: how the finding refers to it; the file's name by default.
+
+        Returns:
+            The analysis.
+
+        Raises:
+            ImageError: the file is damaged, no radiograph, or shows no lungs.
+        """
+        start = time.perf_counter()
+        if isinstance(image, Radiograph):
+            radiograph, name = image, "radiograph"
+        else:
+            radiograph, name = read(image), Path(image).name
+        lungs = self._find_lungs(radiograph)
+        prepared = prepare(radiograph.pixels, self.bundle.preprocessing, lungs)
+        warnings = _lung_warnings(lungs, prepared)
+        outputs = self._classifier(prepared.network_input)
+        probabilities = calibrate(outputs["probabilities"], self.bundle.temperature)
+        label = decide(probabilities, self.bundle.labels, self.bundle.operating_points)[0]
+        heat = self._restore_heat(outputs.get("heatmap"), label, prepared)
+        if heat is not None and not heat.any():
+            warnings += (f"no region of the image speaks for {label}: the heat map is empty",)
+        finding = Finding(
+            source=source if source is not None else name,
+            status="ok",
+            label=label,
+            probabilities={key: float(p) for key, p in zip(self.bundle.labels, probabilities[0], strict=True)},
+            lung_area=None if lungs is None else round(float(lungs.mean()), 4),
+            view=radiograph.view,
+            bundle=self.bundle.name,
+            seconds=round(time.perf_counter() - start, 3),
+            warnings=warnings,
+            disclaimer=self.bundle.disclaimer,
+        )
+        return Analysis(finding, radiograph, lungs, heat)
+
+    def _find_lungs(self, radiograph: Radiograph) -> np.ndarray | None:
+        if self._segmenter is None:
+            return None
+        enhance = _enhancement(self.segmenter)
+        lungs = segment_lungs(radiograph.pixels, lambda x: self._segmenter(x)["lung"], enhance)
+        area = float(lungs.mean())
+        if area < NO_LUNGS:
+            raise UnsupportedImageError(
+                f"no lungs found: they cover {area:.1%} of the image, at least {NO_LUNGS:.0%} is expected; "
+                "give a frontal chest radiograph"
+            )
+        return lungs
+
+    def _restore_heat(self, maps: np.ndarray | None, label: str, prepared: Prepared) -> np.ndarray | None:
+        """Bring the called class's map back to the original pixels."""
+        if maps is None:
+            return None
+        index = self.bundle.labels.index(label)
+        if maps.shape[-1] == 1 and len(self.bundle.labels) == 2:
+            # A single sigmoid has evidence for its second class only.
+            maps = np.concatenate([np.zeros_like(maps), maps], axis=-1)
+        return prepared.geometry.restore(np.maximum(maps[0, :, :, index], 0.0))
+
+
+def load(bundle: str | Path | Bundle = "covid-cxnet", threads: int | None = None) -> Predictor:
+    """Load a classifier bundle for prediction.
+
+    Args:
+        bundle: name, folder or opened bundle.
+        threads: threads per inference; up to four of this machine's cores by default.
+
+    Returns:
+        The predictor.
+
+    Raises:
+        BundleError: not found, altered or unfit.
+        MissingDependencyError: ai-edge-litert is not installed.
+    """
+    start = time.perf_counter()
+    predictor = Predictor(bundle if isinstance(bundle, Bundle) else Bundle.open(bundle), threads)
+    log.info("loaded %s in %.2f s", predictor.bundle.name, time.perf_counter() - start)
+    return predictor
+
+
+def _check_model(bundle: Bundle, model: LiteModel, output: str) -> None:
+    spec = bundle.preprocessing
+    expected = (1, *spec.size, len(spec.channels))
+    if model.input_shape != expected:
+        raise BundleError(f"{model.path} takes images of shape {model.input_shape}, its bundle prepares {expected}")
+    if output not in model.outputs:
+        raise BundleError(f"{model.path} has the outputs {model.outputs}, {output!r} is missing")
+
+
+def _enhancement(segmenter: Bundle) -> str:
+    """Name the enhancement the segmenter was trained on, in the terms of `covidcx.imaging.roi`."""
+    channel = segmenter.preprocessing.channels[0]
+    return "none" if channel == "original" else channel
+
+
+def _check_enhancement(bundle: Bundle, segmenter: Bundle) -> None:
+    roi, enhance = bundle.preprocessing.roi, _enhancement(segmenter)
+    if roi is not None and roi.enhance != enhance:
+        raise BundleError(
+            f"bundle {bundle.name!r} was trained on lungs found after {roi.enhance!r}, its segmenter "
+            f"{segmenter.name!r} was trained on {enhance!r}; export one of them again"
+        )
+
+
+def _lung_warnings(lungs: np.ndarray | None, prepared: Prepared) -> tuple[str, ...]:
+    if lungs is None:
+        return ()
+    found = []
+    area = float(lungs.mean())
+    if area < SMALL_LUNGS:
+        found.append(f"the lungs cover only {area:.1%} of the image; is it a frontal chest radiograph?")
+    columns = np.flatnonzero(lungs.any(axis=0))
+    middle = (int(columns[0]) + int(columns[-1]) + 1) // 2
+    left = float(lungs[:, :middle].sum()) / float(lungs.sum())
+    if min(left, 1.0 - left) < ONE_SIDED:
+        found.append("lung was found on one side only")
+    if not prepared.geometry.lungs_found:
+        found.append("the lungs are too scattered to crop to; the whole image was used")
+    return tuple(found)
+
+
+@contextlib.contextmanager
+def _native_log_to_python() -> Iterator[None]:
+    """Send what the native runtime writes to standard error (a greeting of its delegate) to the debug log."""
+    try:
+        sys.stderr.flush()
+        saved = os.dup(2)
+    except (OSError, AttributeError, ValueError):  # no standard error, as in a windowed program
+        yield
+        return
+    with tempfile.TemporaryFile() as capture:
+        os.dup2(capture.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+            capture.seek(0)
+            for line in capture.read().decode(errors="replace").splitlines():
+                log.debug("LiteRT: %s", line)

@@ -1,0 +1,59 @@
+"""The one image value inside the house."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from covidcx.errors import UnreadableImageError
+
+
+@dataclass(frozen=True, eq=False)
+class Radiograph:
+    """A single greyscale radiograph, freed of file format and of the patient's identity.
+
+    Attributes:
+        pixels: float32, H x W, 0 = black (air) to 1 = white (bone), read-only.
+        view: projection (`PA`, `AP`, `LL`, `RL` ...) or None where the file does not say.
+        age: patient's age in years, or None.
+        sex: `M`, `F`, or None.
+        spacing: row and column spacing in mm, or None.
+        modality: DICOM modality (`CR`, `DX`), or None for a picture file.
+        photometric: photometric interpretation of the file before it was unified.
+        bits: bits stored per pixel in the file.
+    """
+
+    pixels: np.ndarray
+    view: str | None = None
+    age: float | None = None
+    sex: str | None = None
+    spacing: tuple[float, float] | None = None
+    modality: str | None = None
+    photometric: str = "MONOCHROME2"
+    bits: int = 8
+
+    def __post_init__(self) -> None:
+        pixels = np.ascontiguousarray(self.pixels, dtype=np.float32)
+        if pixels.ndim != 2:
+            raise UnreadableImageError(
+                f"a radiograph is one H x W grey image, received an array of shape {pixels.shape}; "
+                "pass a single frame and a single channel"
+            )
+        if not np.isfinite(pixels).all():
+            bad = int((~np.isfinite(pixels)).sum())
+            raise UnreadableImageError(
+                f"the image holds {bad} pixels that are NaN or infinite; re-export the image without them"
+            )
+        low, high = float(pixels.min(initial=0.0)), float(pixels.max(initial=0.0))
+        if low < 0.0 or high > 1.0:
+            raise UnreadableImageError(
+                f"pixels of a radiograph lie in 0..1, received {low:g}..{high:g}; scale them first"
+            )
+        if pixels is self.pixels:
+            pixels = pixels.copy()
+        pixels.flags.writeable = False
+        object.__setattr__(self, "pixels", pixels)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.pixels.shape

@@ -1,0 +1,72 @@
+"""Losses that stay silent where a label is missing."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("covidcx")
+class SetCrossEntropy(keras.losses.Loss):
+    """Cross-entropy against a set of allowed classes: -log of the probability that falls into the set.
+
+    One allowed class is the ordinary cross-entropy, with label smoothing if asked. Several allowed classes say what
+    is known and no more (another finding than COVID-19: `[1, 1, 0]`). All classes allowed, or a row of NaN, is a
+    missing label and gives exactly zero loss and gradient.
+
+    Args:
+        smoothing: share of a single-class target spread evenly over all classes (COVID-CXNet section 5.3).
+    """
+
+    def __init__(self, smoothing: float = 0.0, name: str = "set_cross_entropy", **kwargs) -> None:
+        super().__init__(name=name, **kwargs)
+        self.smoothing = smoothing
+
+    def call(self, y_true, y_pred):
+        """Return the loss per image, N; `y_true` N x K of 0, 1 or NaN, `y_pred` N x K probabilities."""
+        known = ops.logical_not(ops.any(ops.isnan(y_true), axis=-1, keepdims=True))
+        allowed = ops.where(known, y_true, ops.ones_like(y_true))
+        probability = ops.clip(y_pred, 1e-7, 1.0)
+        inside = ops.sum(allowed * probability, axis=-1)
+        # Clipped above as well: rounding may sum all classes to slightly over one.
+        loss = -ops.log(ops.minimum(inside, 1.0))
+        single = ops.cast(ops.sum(allowed, axis=-1) < 1.5, loss.dtype)
+        smoothed = -ops.mean(ops.log(probability), axis=-1)
+        missing = ops.all(allowed > 0.5, axis=-1)
+        loss = loss * (1.0 - self.smoothing * single) + smoothed * self.smoothing * single
+        return ops.where(missing, ops.zeros_like(loss), loss)
+
+    def get_config(self):
+        """Return the arguments for serialisation."""
+        return {**super().get_config(), "smoothing": self.smoothing}
+
+
+@keras.saving.register_keras_serializable("covidcx")
+class DiceCrossEntropy(keras.losses.Loss):
+    """Binary cross-entropy plus soft Dice over the pixels that are labelled.
+
+    Args:
+        dice_weight: weight of the Dice term; the cross-entropy has one minus this.
+    """
+
+    def __init__(self, dice_weight: float = 0.5, name: str = "dice_cross_entropy", **kwargs) -> None:
+        super().__init__(name=name, **kwargs)
+        self.dice_weight = dice_weight
+
+    def call(self, y_true, y_pred):
+        """Return the loss per image, N; both N x H x W x 1, `y_true` 1 inside, 0 outside, -1 ignored."""
+        known = ops.cast(y_true >= 0, y_pred.dtype)
+        target = ops.maximum(y_true, 0.0) * known
+        probability = ops.clip(y_pred, 1e-6, 1.0 - 1e-6)
+        entropy = -(target * ops.log(probability) + (1.0 - target) * ops.log(1.0 - probability)) * known
+        axes = (1, 2, 3)
+        count = ops.maximum(ops.sum(known, axis=axes), 1.0)
+        overlap = ops.sum(target * probability * known, axis=axes)
+        total = ops.sum((target + probability) * known, axis=axes)
+        dice = 1.0 - (2.0 * overlap + 1.0) / (total + 1.0)
+        labelled = ops.cast(ops.sum(known, axis=axes) > 0, y_pred.dtype)
+        return labelled * (
+            (1.0 - self.dice_weight) * ops.sum(entropy, axis=axes) / count + self.dice_weight * dice
+        )
+
+    def get_config(self):
+        """Return the arguments for serialisation."""
+        return {**super().get_config(), "dice_weight": self.dice_weight}

@@ -1,0 +1,53 @@
+"""The models covidcx can build, by name: one file and one line here per architecture."""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from covidcx.errors import RecipeError, did_you_mean
+
+if TYPE_CHECKING:
+    import keras
+
+# name: (module, builder, keyword arguments of a small variant for the shared conformance test)
+MODELS: dict[str, tuple[str, str, dict]] = {
+    "lung-unet": ("covidcx.models.unet", "lung_unet", {"filters": 4, "size": 64}),
+    "covid-cxnet": ("covidcx.models.covid_cxnet", "covid_cxnet", {"input_shape": (64, 64, 3)}),
+}
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all models."""
+    return tuple(MODELS)
+
+
+def build(name: str, **kwargs) -> "keras.Model":
+    """Build a model by name.
+
+    Args:
+        name: one of `names()`.
+        **kwargs: the builder's own arguments.
+
+    Returns:
+        A functional Keras model whose outputs are a dictionary.
+
+    Raises:
+        RecipeError: the name is unknown.
+
+    Example:
+        >>> build("lung-unet", filters=4, size=64).output_shape
+        {'lung': (None, 64, 64, 1)}
+    """
+    return builder(name)(**kwargs)
+
+
+def builder(name: str) -> "Callable[..., keras.Model]":
+    """Return a model's builder function.
+
+    Raises:
+        RecipeError: the name is unknown.
+    """
+    if name not in MODELS:
+        raise RecipeError(f"unknown model {name!r}.{did_you_mean(name, MODELS)}")
+    module, function, _ = MODELS[name]
+    return getattr(import_module(module), function)

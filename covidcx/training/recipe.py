@@ -1,0 +1,259 @@
+"""`Recipe`: everything that decides a training run, as one frozen value."""
+
+import hashlib
+import inspect
+import json
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from covidcx.data.augment import Augmentation
+from covidcx.errors import RecipeError, did_you_mean
+from covidcx.imaging.preprocessing import Preprocessing
+from covidcx.training.settings import apply_overrides, from_plain, parse, to_plain
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """Which model is built.
+
+    Attributes:
+        name: one of `covidcx.models.names()`.
+        kwargs: the builder's own arguments. Input size and number of classes follow from the recipe where absent.
+    """
+
+    name: str
+    kwargs: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LossSettings:
+    """What is minimised: set cross-entropy for classification, cross-entropy plus Dice for segmentation.
+
+    Attributes:
+        smoothing: share of the target spread over all classes (classification).
+        dice_weight: weight of the Dice term; the cross-entropy has one minus this (segmentation).
+    """
+
+    smoothing: float = 0.0
+    dice_weight: float = 0.5
+
+    def __post_init__(self) -> None:
+        _within("loss.smoothing", self.smoothing, 0, 1)
+        _within("loss.dice_weight", self.dice_weight, 0, 1)
+
+
+@dataclass(frozen=True)
+class OptimizerSettings:
+    """How weights are changed.
+
+    Attributes:
+        name: `adam`, or `adamw` for decoupled weight decay.
+        learning_rate: the highest learning rate.
+        weight_decay: decay per step relative to the learning rate (`adamw` only).
+        schedule: `constant`, or `cosine` down to a hundredth of `learning_rate`.
+        warmup_epochs: epochs over which the rate first rises linearly from zero.
+        clip_norm: largest norm of each weight's gradient, or None.
+    """
+
+    name: Literal["adam", "adamw"] = "adam"
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup_epochs: float = 0.0
+    clip_norm: float | None = None
+
+    def __post_init__(self) -> None:
+        _within("optimizer.learning_rate", self.learning_rate, 1e-12, 10)
+        _within("optimizer.weight_decay", self.weight_decay, 0, 1)
+        _within("optimizer.warmup_epochs", self.warmup_epochs, 0, 1000)
+        if self.weight_decay and self.name != "adamw":
+            raise RecipeError(f"weight_decay {self.weight_decay} needs optimizer.name=adamw, received {self.name!r}")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A training run as a value; saved as `recipe.json` in the run's folder.
+
+    Attributes:
+        name: name of the recipe.
+        model: what is built.
+        preprocessing: how a radiograph becomes its input.
+        task: `segment` (lung masks) or `classify`.
+        labels: classes in output order; `("lung",)` for segmentation.
+        augmentation: random changes of the training images.
+        loss: what is minimised.
+        optimizer: how weights are changed.
+        epochs: passes over the training rows at most.
+        batch: images per step.
+        early_stop: epochs without a better `monitor` after which training stops, or None.
+        monitor: what picks the checkpoint on the validation rows; `auto` is `val_macro_f1` or `val_dice`.
+        class_weights: weigh every class alike in the loss, whatever its number of images.
+        train_splits: values of the manifest's column `split` to learn from.
+        val_splits: values to choose the checkpoint on.
+        leaks: patients that also stand in a split outside this run's (test, control ...): `refuse` the manifest, or
+            `drop` their training and validation rows, which the log names.
+        label_sets: partial labels: manifest label to the classes it leaves open, e.g. `{"other": ("normal", "cap")}`
+            for images known not to be COVID-19. Labels in neither `labels` nor here are left out.
+        initial_weights: weights file to start from, filled in by layer name, or None for a random start.
+        segmenter: where lung masks come from when `preprocessing.roi` is set: a bundle's name, the folder of a bundle
+            or of a finished run, or `manifest` for the manifest's column `lung_mask`.
+        seed: of initial weights, order, augmentation and dropout.
+        mixed_precision: `auto` is float16 on a GPU and float32 on the CPU.
+    """
+
+    name: str
+    model: ModelSettings
+    preprocessing: Preprocessing
+    task: Literal["segment", "classify"]
+    labels: tuple[str, ...]
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    loss: LossSettings = field(default_factory=LossSettings)
+    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
+    epochs: int = 10
+    batch: int = 16
+    early_stop: int | None = None
+    monitor: Literal["auto", "val_loss", "val_macro_f1", "val_dice"] = "auto"
+    class_weights: bool = True
+    train_splits: tuple[str, ...] = ("train",)
+    val_splits: tuple[str, ...] = ("val",)
+    leaks: Literal["refuse", "drop"] = "refuse"
+    label_sets: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    initial_weights: str | None = None
+    segmenter: str = "lung-unet"
+    seed: int = 0
+    mixed_precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
+
+    def __post_init__(self) -> None:
+        _within("epochs", self.epochs, 1, 100_000)
+        _within("batch", self.batch, 1, 65_536)
+        _within("seed", self.seed, 0, 2**31 - 1)
+        if self.early_stop is not None:
+            _within("early_stop", self.early_stop, 1, 100_000)
+        if self.task == "segment" and len(self.labels) != 1:
+            raise RecipeError(f"a segmenter has one label, received {self.labels}; set labels=lung")
+        if self.task == "classify" and len(self.labels) < 2:
+            raise RecipeError(f"a classifier needs two labels or more, received {self.labels}")
+        if len(set(self.labels)) != len(self.labels):
+            raise RecipeError(f"labels must differ, received {self.labels}")
+        wrong = {"segment": "val_macro_f1", "classify": "val_dice"}[self.task]
+        if self.monitor == wrong:
+            raise RecipeError(f"monitor {self.monitor!r} does not exist for task {self.task!r}; use auto or val_loss")
+        shared = set(self.train_splits) & set(self.val_splits)
+        if shared or not self.train_splits or not self.val_splits:
+            raise RecipeError(
+                f"train_splits {self.train_splits} and val_splits {self.val_splits} must be non-empty and disjoint"
+            )
+        self._check_label_sets()
+
+    def _check_label_sets(self) -> None:
+        for name, allowed in self.label_sets.items():
+            if name in self.labels:
+                raise RecipeError(f"label {name!r} is a class of its own and cannot also be a label set")
+            for label in allowed:
+                if label not in self.labels:
+                    raise RecipeError(f"label_sets.{name} names {label!r}.{did_you_mean(label, self.labels)}")
+            if not 1 <= len(allowed) < len(self.labels):
+                raise RecipeError(
+                    f"label_sets.{name} must leave open some of the classes {self.labels} but not all, "
+                    f"received {allowed}"
+                )
+
+    @property
+    def metric(self) -> str:
+        """The monitored column of the log, `auto` resolved."""
+        if self.monitor != "auto":
+            return self.monitor
+        return "val_dice" if self.task == "segment" else "val_macro_f1"
+
+    @property
+    def hash(self) -> str:
+        """Twelve hexadecimal digits that name this value."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:12]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the value as a JSON-ready dictionary; `from_dict` undoes it."""
+        return to_plain(self)
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> "Recipe":
+        """Build the value from `to_dict`'s dictionary.
+
+        Raises:
+            RecipeError: a key is unknown or a type is wrong.
+        """
+        return from_plain(cls, value)
+
+    def override(self, overrides: Mapping[str, str]) -> "Recipe":
+        """Return the recipe with settings replaced by text, as `--set key=value` gives them.
+
+        Args:
+            overrides: dotted key to text, e.g. `{"epochs": "3", "optimizer.learning_rate": "3e-4",
+                "preprocessing.roi.blank": "true", "model.kwargs.filters": "8"}`.
+
+        Returns:
+            A new recipe.
+
+        Raises:
+            RecipeError: a key is unknown or a text does not fit the setting's type.
+
+        Example:
+            >>> from covidcx.training.recipes import get
+            >>> get("lung-unet").override({"epochs": "3"}).epochs
+            3
+        """
+        head = "model.kwargs."
+        arguments = {key[len(head) :]: text for key, text in overrides.items() if key.startswith(head)}
+        recipe = apply_overrides(self, {k: v for k, v in overrides.items() if not k.startswith(head)})
+        if not arguments:
+            return recipe
+        kwargs = {**recipe.model.kwargs, **_parse_arguments(recipe.model.name, arguments)}
+        return replace(recipe, model=replace(recipe.model, kwargs=kwargs))
+
+    def model_spec(self) -> dict[str, Any]:
+        """Return the model with all its arguments, as a bundle records it.
+
+        Returns:
+            `{"name": ..., "kwargs": {...}}`; input size and classes follow from preprocessing and labels.
+
+        Raises:
+            RecipeError: the model is unknown, takes no such argument, or contradicts the preprocessing.
+        """
+        size, channels = self.preprocessing.size, len(self.preprocessing.channels)
+        derived = {"input_shape": [*size, channels], "size": size[0], "classes": len(self.labels)}
+        known = _arguments(self.model.name)
+        kwargs = json.loads(json.dumps(self.model.kwargs))
+        for name in kwargs:
+            if name not in known:
+                raise RecipeError(f"model {self.model.name!r} takes no {name!r}.{did_you_mean(name, known)}")
+        for name, value in derived.items():
+            if name in known and kwargs.setdefault(name, value) != value:
+                raise RecipeError(
+                    f"model.kwargs.{name}={kwargs[name]} contradicts preprocessing size {size}, {channels} channels "
+                    f"and labels {self.labels}; leave it out, it follows from them"
+                )
+        if "size" in known and "input_shape" not in known and size[0] != size[1]:
+            raise RecipeError(f"model {self.model.name!r} takes a square input, received preprocessing.size={size}")
+        return {"name": self.model.name, "kwargs": kwargs}
+
+
+def _arguments(model: str) -> dict[str, Any]:
+    from covidcx.models.registry import builder
+
+    function = builder(model)
+    hints = typing.get_type_hints(function)
+    return {name: hints.get(name, Any) for name in inspect.signature(function).parameters}
+
+
+def _parse_arguments(model: str, texts: dict[str, str]) -> dict[str, Any]:
+    known = _arguments(model)
+    for name in texts:
+        if name not in known:
+            raise RecipeError(f"model {model!r} takes no {name!r}.{did_you_mean(name, known)}")
+    return {name: parse(known[name], text, f"model.kwargs.{name}") for name, text in texts.items()}
+
+
+def _within(key: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise RecipeError(f"setting {key!r} must lie within {low:g} and {high:g}, received {value!r}")

@@ -1,0 +1,131 @@
+"""Which rows of a manifest a run uses, and whether they are sound."""
+
+import hashlib
+import logging
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from covidcx.data.manifest import Manifest
+from covidcx.data.splits import split_hash
+from covidcx.errors import ManifestError
+from covidcx.training.recipe import Recipe
+from covidcx.training.tasks import Task
+
+log = logging.getLogger(__name__)
+
+_IDENTITY = ("image", "patient_id", "label", "split", "lung_mask")
+_SHOWN = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """The rows of a run.
+
+    Attributes:
+        train: rows learnt from.
+        val: rows the checkpoint is chosen on.
+        manifest: the whole table.
+    """
+
+    train: Manifest
+    val: Manifest
+    manifest: Manifest
+
+    @property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Images by split and label, of the rows used."""
+        found: dict[str, Counter] = {}
+        for part in (self.train, self.val):
+            for split, label in zip(part.frame["split"], part.frame["label"], strict=True):
+                found.setdefault(str(split), Counter())[str(label)] += 1
+        return {split: dict(sorted(labels.items())) for split, labels in found.items()}
+
+    def identity(self) -> dict[str, Any]:
+        """Return what says that two runs saw the same data; paths do not matter, contents of files are not read."""
+        digest = hashlib.sha256()
+        for part in (self.train, self.val):
+            for row in part.frame[list(_IDENTITY)].itertuples(index=False):
+                digest.update("\x1f".join(map(str, row)).encode() + b"\n")
+        named = {"split_hash": split_hash(self.manifest.frame), "rows_hash": digest.hexdigest()[:12]}
+        return {**named, "rows": self.counts}
+
+
+def select(recipe: Recipe, task: Task, manifest: Manifest) -> Rows:
+    """Take the rows a recipe trains and validates on, and refuse unsound ones.
+
+    Args:
+        recipe: the run.
+        task: what its rows need.
+        manifest: the table.
+
+    Returns:
+        The rows.
+
+    Raises:
+        ManifestError: a used row has a problem (every kind is named, with its line), or a part is empty.
+    """
+    manifest = _without_leaks(recipe, manifest)
+    parts = {}
+    for name, splits in (("train", recipe.train_splits), ("val", recipe.val_splits)):
+        part = manifest.subset(split=splits)
+        usable = task.usable(part.frame)
+        left_out = part.frame["label"][~usable].fillna("no label").value_counts().to_dict()
+        if left_out and recipe.task == "classify":
+            log.info("%s: rows left out, of no class: %s", name, _counted(left_out))
+        parts[name] = part.without_lines(
+            line for line, used in zip(part.lines, usable, strict=True) if not used
+        )
+        if not len(parts[name]):
+            what = "lung mask" if recipe.task == "segment" else f"label among {', '.join(recipe.labels)}"
+            raise ManifestError(
+                f"{manifest.path} has no row with a {what} in split {', '.join(splits)}; "
+                f"fill the column 'split' (covidcx data split) or set {name}_splits"
+            )
+    rows = Rows(parts["train"], parts["val"], manifest)
+    if recipe.task == "classify":
+        classes = rows.val.frame["label"].isin(recipe.labels)
+        if not classes.any():
+            raise ManifestError(f"split {', '.join(recipe.val_splits)} has no image of {', '.join(recipe.labels)}")
+    _check(rows)
+    for split, labels in rows.counts.items():
+        log.info("split %s: %d images (%s)", split, sum(labels.values()), _counted(labels))
+    return rows
+
+
+def _without_leaks(recipe: Recipe, manifest: Manifest) -> Manifest:
+    if recipe.leaks == "refuse":
+        return manifest
+    frame = manifest.frame
+    used = frame["split"].isin([*recipe.train_splits, *recipe.val_splits])
+    leaking = used & frame["patient_id"].isin(set(frame["patient_id"][~used].dropna()))
+    if leaking.any():
+        patients = sorted(set(frame["patient_id"][leaking]))
+        log.warning(
+            "%d rows left out: their patients are also in a split that is not trained on (%s)",
+            leaking.sum(), ", ".join(patients[:_SHOWN]),
+        )  # fmt: skip
+    return manifest.without_lines(line for line, out in zip(manifest.lines, leaking, strict=True) if out)
+
+
+def _check(rows: Rows) -> None:
+    lines = {*rows.train.lines, *rows.val.lines}
+    cells = {name: {*rows.train.frame[name], *rows.val.frame[name]} for name in ("image", "patient_id")}
+    # A doubled image or a patient in two splits is reported once, on the other row's line.
+    found = [
+        problem
+        for problem in rows.manifest.problems()
+        if problem.row in lines or problem.value in cells.get(problem.column, ())
+    ]
+    if found:
+        first = "; ".join(str(problem) for problem in found[:_SHOWN])
+        more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        raise ManifestError(
+            f"{rows.manifest.path} has {len(found)} problem{'s' * (len(found) > 1)} in rows that training uses: "
+            f"{first}{more}. To see all: covidcx data validate {rows.manifest.path}; "
+            "a patient in a split that is not trained on can be left out by --set leaks=drop"
+        )
+
+
+def _counted(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items())

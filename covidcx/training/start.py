@@ -1,0 +1,67 @@
+"""A model's first weights: drawn from the run's seed, or taken over by name from a file."""
+
+import logging
+import random
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from covidcx.errors import WeightsError
+from covidcx.models import build
+from covidcx.models.restore import by_path, read_weights
+
+log = logging.getLogger(__name__)
+
+
+def seeded_build(spec: dict[str, Any], seed: int) -> keras.Model:
+    """Build a model whose initial weights follow from a seed.
+
+    Args:
+        spec: `{"name": ..., "kwargs": {...}}`.
+        seed: the run's seed.
+
+    Returns:
+        The model.
+    """
+    # Keras initialisers without a seed of their own draw one from the module `random`; its state is put back.
+    before = random.getstate()
+    random.seed(seed)
+    try:
+        return build(spec["name"], **spec["kwargs"])
+    finally:
+        random.setstate(before)
+
+
+def transfer(model: keras.Model, path: Path) -> tuple[str, ...]:
+    """Take over the weights of a file whose name and shape the model shares; the others stay as they are.
+
+    Args:
+        model: the model.
+        path: weights file, or the folder of a bundle or of a finished run.
+
+    Returns:
+        Paths of the variables taken over.
+
+    Raises:
+        WeightsError: the file cannot be read or shares nothing with the model.
+    """
+    if path.is_dir():
+        found = [path / name for name in ("best.weights.h5", "weights.h5") if (path / name).is_file()]
+        if not found:
+            raise WeightsError(f"{path} holds neither best.weights.h5 nor weights.h5; give the weights file itself")
+        path = found[0]
+    stored, variables = read_weights(path), by_path(model)
+    fits = tuple(key for key, v in variables.items() if key in stored and stored[key].shape == tuple(v.shape))
+    if not fits:
+        raise WeightsError(f"{path} shares no variable with model {model.name!r}; was it written for another one?")
+    for key in fits:
+        variables[key].assign(stored[key].astype("float32"))
+    rest = sorted(set(variables) - set(fits))
+    log.info("initial weights: %d of %d variables from %s%s", len(fits), len(variables), path, _listed(rest))
+    return fits
+
+
+def _listed(rest: list[str]) -> str:
+    more = f" and {len(rest) - 5} more" if len(rest) > 5 else ""
+    return f"; from random: {', '.join(rest[:5])}{more}" if rest else ""

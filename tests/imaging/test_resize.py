@@ -1,0 +1,89 @@
+"""Area resampling and quantising."""
+
+import cv2
+import numpy as np
+import pytest
+
+from covidcx.imaging.resize import resize_area, to_uint8
+
+
+def noise(height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(height * 1000 + width).random((height, width)).astype(np.float32)
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (100, 37), (417, 512), (31, 200), (5, 7)])
+@pytest.mark.parametrize("size", [(32, 48), (64, 64), (3, 5), (130, 90)])
+def test_mean_is_preserved_and_range_is_kept(shape, size):
+    image = noise(*shape)
+    result = resize_area(image, *size)
+    assert result.shape == size and result.dtype == np.float64
+    assert result.mean() == pytest.approx(image.astype(np.float64).mean(), abs=1e-12)
+    assert result.min() >= float(image.min()) - 1e-12 and result.max() <= float(image.max()) + 1e-12
+
+
+@pytest.mark.parametrize("factors", [(2, 2), (4, 3), (1, 5)])
+def test_integer_factors_give_block_means(factors):
+    image = noise(24 * factors[0], 30 * factors[1])
+    blocks = image.astype(np.float64).reshape(24, factors[0], 30, factors[1]).mean(axis=(1, 3))
+    np.testing.assert_allclose(resize_area(image, 24, 30), blocks, rtol=0, atol=1e-12)
+
+
+def test_same_size_is_the_identity():
+    image = noise(40, 50)
+    np.testing.assert_array_equal(resize_area(image, 40, 50), image)
+
+
+def test_growing_by_an_integer_repeats_pixels():
+    image = noise(7, 9)
+    np.testing.assert_allclose(resize_area(image, 21, 18), image.repeat(3, 0).repeat(2, 1), rtol=0, atol=1e-12)
+
+
+def test_footprints_that_cut_pixels_by_hand():
+    # Three pixels into two: each takes one whole and half of the middle one.
+    np.testing.assert_allclose(resize_area(np.array([[0.0, 0.3, 0.9]]), 1, 2), [[0.1, 0.7]], atol=1e-15)
+
+
+@pytest.mark.parametrize("shape", [(512, 417), (333, 400), (1000, 700)])
+def test_shrinking_equals_opencv_area(shape):
+    image = noise(*shape)
+    expected = cv2.resize(image, (200, 160), interpolation=cv2.INTER_AREA)
+    np.testing.assert_allclose(resize_area(image, 160, 200), expected, rtol=0, atol=1e-3)
+
+
+def test_real_radiograph_equals_opencv_area(shared_data):
+    file = sorted((shared_data / "images").glob("*.jpg"))[0]
+    image = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE).astype(np.float32) / 255
+    expected = cv2.resize(image, (224, 224), interpolation=cv2.INTER_AREA)
+    np.testing.assert_allclose(resize_area(image, 224, 224), expected, rtol=0, atol=1e-3)
+
+
+def test_masks_become_shares():
+    mask = np.zeros((8, 8), bool)
+    mask[:4, :6] = True
+    np.testing.assert_allclose(resize_area(mask, 2, 2), [[1.0, 0.5], [0.0, 0.0]], atol=1e-15)
+
+
+def test_flipping_and_transposing_commute_with_resampling():
+    image = noise(61, 83)
+    result = resize_area(image, 20, 30)
+    np.testing.assert_allclose(resize_area(image[::-1, ::-1], 20, 30), result[::-1, ::-1], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(resize_area(image.T, 30, 20), result.T, rtol=0, atol=1e-12)
+
+
+def test_eight_bit_levels_survive_quantising():
+    levels = np.arange(256, dtype=np.uint8)
+    np.testing.assert_array_equal(to_uint8(levels.astype(np.float32) / 255), levels)
+    np.testing.assert_array_equal(to_uint8(levels / 255), levels)
+
+
+def test_quantising_rounds_halves_up_and_clips():
+    np.testing.assert_array_equal(
+        to_uint8(np.array([-1.0, 0.0, 0.49 / 255, 0.5 / 255, 1.5 / 255, 254.49 / 255, 1.0, 7.0])),
+        [0, 0, 0, 1, 2, 254, 255, 255],
+    )
+
+
+def test_quantising_is_deaf_to_rounding_noise_at_a_half():
+    half = 17.5 / 255
+    for noise_level in (-1e-13, 0.0, 1e-13):
+        assert to_uint8(np.array([half + noise_level]))[0] == 18

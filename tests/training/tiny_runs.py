@@ -1,0 +1,122 @@
+"""Runs small enough for a test; as a program, one that can be killed: `tiny_runs.py TASK MANIFEST OUT [KILL]`."""
+
+import csv
+import os
+import signal
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from covidcx.data.augment import Augmentation
+from covidcx.imaging.preprocessing import Preprocessing
+from covidcx.models import registry
+from covidcx.training.recipe import LossSettings, ModelSettings, OptimizerSettings, Recipe
+
+SIDE = 32
+LABELS = ("normal", "cap", "covid")
+registry.MODELS["tiny"] = ("tiny_runs", "tiny", {})
+
+
+def tiny(input_shape: tuple[int, int, int] = (SIDE, SIDE, 1), classes: int = 3):
+    """Build a classifier of two layers with everything that carries state: batch normalisation and dropout."""
+    import keras
+    from keras import layers
+
+    image = layers.Input(tuple(input_shape), name="image")
+    x = layers.Conv2D(8, 5, strides=4, use_bias=False, name="conv")(image)
+    x = layers.ReLU(name="relu")(layers.BatchNormalization(name="bn", momentum=0.5)(x))
+    x = layers.Dropout(0.3, name="dropout")(layers.GlobalAveragePooling2D(name="pool")(x))
+    units, activation = (1, "sigmoid") if classes == 2 else (classes, "softmax")
+    x = layers.Dense(units, activation=activation, dtype="float32", name="probabilities")(x)
+    return keras.Model(image, {"probabilities": x}, name="tiny")
+
+
+def recipe(task: str) -> Recipe:
+    """Return a recipe of four short epochs."""
+    common = {
+        "augmentation": Augmentation(flip=0.5, rotate=10, brightness=0.1, tone=0.3),
+        "optimizer": OptimizerSettings(learning_rate=3e-3, schedule="cosine", warmup_epochs=1),
+        "epochs": 4,
+        "batch": 4,
+        "seed": 3,
+    }
+    preprocessing = Preprocessing(size=(SIDE, SIDE), channels=("clahe",))
+    if task == "segment":
+        model = ModelSettings("lung-unet", {"filters": 2, "depth": 3})
+        return Recipe("tiny-unet", model, preprocessing, "segment", ("lung",), class_weights=False, **common)
+    return Recipe(
+        "tiny-classifier", ModelSettings("tiny"), preprocessing, "classify", LABELS,
+        loss=LossSettings(smoothing=0.1), label_sets={"other": ("normal", "cap")}, **common,
+    )  # fmt: skip
+
+
+def write_manifest(folder: Path, train: int = 18, val: int = 8, side: int = 48) -> Path:
+    """Write synthetic chests: two bright lungs, one stripe pattern per class, and a manifest."""
+    rng = np.random.default_rng(0)
+    (folder / "images").mkdir(parents=True)
+    (folder / "masks").mkdir()
+    rows = []
+    for i in range(train + val):
+        label = (*LABELS, "other")[i % 4]
+        pixels = rng.integers(90, 130, (side, side)).astype(np.uint8)
+        mask = np.zeros((side, side), np.uint8)
+        for centre in (side // 4, 3 * side // 4):
+            cv2.ellipse(mask, (centre, side // 2), (side // 7, side // 3), 0, 0, 360, 255, -1)
+        pixels[mask > 0] //= 3
+        pixels[:: 2 + i % 4] += np.uint8(20 * (i % 4))
+        mask[:2] = 127
+        cv2.imwrite(str(folder / "images" / f"{i}.png"), pixels)
+        cv2.imwrite(str(folder / "masks" / f"{i}.png"), mask)
+        split = "train" if i < train else "val"
+        rows.append([f"images/{i}.png", f"p{i}", label, split, f"masks/{i}.png"])
+    path = folder / "manifest.csv"
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows([["image", "patient_id", "label", "split", "lung_mask"], *rows])
+    return path
+
+
+def kill_in_epoch(number: int) -> None:
+    """Let this process die, as by `kill -9`, after the second step of an epoch."""
+    import keras
+
+    class Killer(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            self.epoch = epoch + 1
+
+        def on_train_batch_end(self, batch, logs=None):
+            if self.epoch == number and batch == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    fit = keras.Model.fit
+    keras.Model.fit = lambda self, *args, callbacks=(), **kwargs: fit(
+        self, *args, callbacks=[*callbacks, Killer()], **kwargs
+    )
+
+
+def kill_in_state(number: int) -> None:
+    """Let this process die while the state of an epoch is half written."""
+    from covidcx.training import checkpoint
+
+    write = checkpoint._write_archive
+
+    def half(file, state):
+        write(file, state)
+        if state.epoch == number:
+            file.truncate(file.tell() // 2)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    checkpoint._write_archive = half
+
+
+if __name__ == "__main__":
+    # The model registry names this module as `tiny_runs`, not as `__main__`.
+    sys.modules["tiny_runs"] = sys.modules["__main__"]
+    from covidcx.training import train
+
+    job, manifest, out, *kill = sys.argv[1:]
+    if kill:
+        place, epoch = kill[0].split("=")
+        {"epoch": kill_in_epoch, "state": kill_in_state}[place](int(epoch))
+    train(recipe(job), Path(manifest), Path(out), resume=True)
