@@ -70,10 +70,13 @@ class Augmentation:
                 out[i] = swap_texture(images[i], images[rng.integers(len(images))], rng.uniform(1.5, 5.0))
             if rng.random() < self.tone:
                 out[i] = random_tone(out[i], rng)
-            if lungs is not None:
-                # Blanked pixels must stay blank: a swap or curve would otherwise write the other image's outline.
-                out[i][(images[i] == 0).all(axis=-1) & ~lungs[i]] = 0
-            out[i] = self._compose(out[i], rng)["image"]
+            if lungs is None:
+                out[i] = self._compose(out[i], rng)["image"]
+                continue
+            # Blanked pixels move with the image and stay blank: noise or a donor's outline there would be a new clue.
+            kept = ~((images[i] == 0).all(axis=-1) & ~lungs[i])
+            done = self._compose(out[i], rng, mask=kept.astype(np.uint8))
+            out[i] = done["image"] * done["mask"][..., None]
         return out
 
     def apply_pair(
@@ -120,7 +123,7 @@ class Augmentation:
 def _pipeline(value: Augmentation, boxes: bool) -> Any:
     # albumentations asks the network for its newest version at import unless told not to.
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-    import albumentations as A
+    import albumentations as A  # noqa: N812 - the name its documentation uses
 
     steps = []
     if value.flip:

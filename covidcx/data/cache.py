@@ -195,7 +195,7 @@ def prepare_masks(
     Raises:
         ManifestError: no row has a mask, or none could be prepared.
     """
-    masked = manifest._take(manifest.frame[column].notna().to_numpy())
+    masked = manifest.take(manifest.frame[column].notna().to_numpy())
     fields = {"images": ((size, size, 1), np.uint8), "targets": ((size, size, 1), np.int8)}
 
     def work(i: int) -> dict[str, np.ndarray]:

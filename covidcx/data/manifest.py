@@ -129,13 +129,14 @@ class Manifest:
                 if name not in options:
                     raise ManifestError(f"{self.path} has no {column} {name!r}.{did_you_mean(name, options)}")
             keep &= self.frame[column].isin(wanted).to_numpy()
-        return self._take(keep)
+        return self.take(keep)
 
     def without_lines(self, lines: Iterable[int]) -> "Manifest":
         """Leave out rows by their line in the CSV file, as `Problem.row` names them."""
-        return self._take(~np.isin(np.asarray(self.lines), list(lines)))
+        return self.take(~np.isin(np.asarray(self.lines), list(lines)))
 
-    def _take(self, keep: np.ndarray) -> "Manifest":
+    def take(self, keep: np.ndarray) -> "Manifest":
+        """Keep the rows where `keep` (bool, N) is True."""
         lines = tuple(line for line, kept in zip(self.lines, keep, strict=True) if kept)
         return Manifest(self.frame[keep].reset_index(drop=True), self.root, self.path, lines)
 
@@ -200,7 +201,7 @@ class Manifest:
         if found:
             first = "; ".join(str(problem) for problem in found[:_SHOWN])
             many = f"{len(found)} problems" if len(found) > 1 else "1 problem"
-            raise ManifestError(f"{self.path} has {many}: {first}. To see all: covidcx data audit {self.path}")
+            raise ManifestError(f"{self.path} has {many}: {first}. To see all: covidcx data validate {self.path}")
 
     def _cells(self, column: str) -> Iterable[tuple[int, str]]:
         if column in self.frame:

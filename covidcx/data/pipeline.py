@@ -95,6 +95,8 @@ def training_dataset(
     kinds = [tf.uint8, *([tf.float32] * (len(names) + 1))]
     shapes = [images.shape[1:], *(array.shape[1:] for array in arrays), ()]
 
+    # Plain tensor code; AutoGraph would read this file's source again at run time.
+    @tf.autograph.experimental.do_not_convert
     def batches(position: "tf.Tensor") -> tuple:
         tensors = tf.numpy_function(load, [position], kinds)
         for tensor, shape in zip(tensors, shapes, strict=True):
@@ -102,7 +104,11 @@ def training_dataset(
         return _scaled(tensors[0]), dict(zip(names, tensors[1:-1], strict=True)), tensors[-1]
 
     dataset = tf.data.Dataset.range(epoch * count, (epoch + epochs) * count)
-    return dataset.map(batches, num_parallel_calls=workers, deterministic=True).prefetch(4)
+    dataset = dataset.map(batches, num_parallel_calls=workers, deterministic=True).prefetch(4)
+    # Nothing here is left to tune, and tf.data's tuning thread was seen to hang the end of an epoch (TensorFlow 2.21).
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
 
 
 def evaluation_dataset(

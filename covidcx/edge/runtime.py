@@ -59,14 +59,15 @@ class LiteModel:
             with _native_log_to_python():
                 self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
                 self._run = self._interpreter.get_signature_runner(SIGNATURE)
+                details = self._run.get_input_details()
+                if tuple(details) != ("image",):
+                    raise BundleError(f"{path} has the inputs {tuple(details)}, expected one named 'image'")
+                self.input_shape = tuple(int(side) for side in details["image"]["shape"])
+                # The first run builds the delegate; done here, a model that cannot run fails while loading.
+                self.outputs = tuple(self._run(image=np.zeros(self.input_shape, np.float32)))
         except (ValueError, RuntimeError) as error:
             raise BundleError(f"{path} is no model that LiteRT can run ({error}); fetch the bundle again") from error
         self.path = path
-        self.outputs = tuple(self._run.get_output_details())
-        details = self._run.get_input_details()
-        if tuple(details) != ("image",):
-            raise BundleError(f"{path} has the inputs {tuple(details)}, expected one named 'image'")
-        self.input_shape = tuple(int(side) for side in details["image"]["shape"])
 
     def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:
         """Run the network: float32, 1 x H x W x C, 0..1 in; outputs by name out."""

@@ -87,7 +87,7 @@ def evaluate(
             sections[name]["without_mask"] = answers.without_mask.get(name, 0)
         else:
             sections[name] = class_section(own, bootstrap, seed)
-    given_name = given if isinstance(given, str | Path) else bundle.name
+    given_name = given if isinstance(given, str) else _shown(given) if isinstance(given, Path) else bundle.name
     result = {
         **_provenance(bundle, table, names),
         "bootstrap": bootstrap,
@@ -300,6 +300,11 @@ def _notes(bundle: "Bundle", manifest: "Manifest", names: tuple[str, ...]) -> li
 
 
 def _command(bundle: Any, manifest: Path, out: Path, split: str | None, repeats: int, seed: int) -> str:
-    words = ["covidcx", "evaluate", str(bundle), "--manifest", str(manifest), "--out", str(out)]
-    words += ["--split", split] if split is not None else []
+    words = ["covidcx", "evaluate", str(bundle), _shown(manifest), "--out", _shown(out), "--split", split or "all"]
     return shlex.join([*words, "--bootstrap", str(repeats), "--seed", str(seed)])
+
+
+def _shown(path: Path) -> str:
+    """Return a path as one would type it here: relative where it lies below the working folder."""
+    path = Path(path)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

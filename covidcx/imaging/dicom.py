@@ -61,13 +61,20 @@ _NOT_CHEST = (
 
 # Context group CID 4010 (PS3.16), SNOMED CT and the SNOMED RT codes that older files carry.
 _VIEW_CODES = {
-    "399348003": "AP", "R-10206": "AP", "272479007": "PA", "R-10214": "PA",
-    "399067008": "LATERAL", "R-10228": "LATERAL", "399198007": "LATERAL", "R-10232": "LATERAL",
-    "399173006": "LATERAL", "R-10236": "LATERAL", "399352003": "LATERAL", "399260004": "LATERAL",
+    "399348003": "AP", "R-10206": "AP", "272479007": "PA", "R-40888": "PA",
+    "399067008": "LATERAL", "R-102CD": "LATERAL", "399198007": "LATERAL", "R-10232": "LATERAL",
+    "399173006": "LATERAL", "R-10236": "LATERAL", "399352003": "LATERAL", "R-10228": "LATERAL",
+    "399260004": "LATERAL", "R-10224": "LATERAL",
 }  # fmt: skip
 _LATERAL = {"LL", "RL", "LAT", "LLAT", "RLAT", "LATL", "LATR", "LATERAL", "LM", "ML"}
 _OBLIQUE = {"LLO", "RLO", "LMO", "MLO", "LAO", "RAO", "LPO", "RPO", "OBL", "OBLIQUE"}
 _DECUBITUS = {"LLD", "RLD", "DECUBITUS", "DECUB"}
+
+# pydicom would try gdcm first, whose JPEG-LS decoder ends the whole process on some damaged streams.
+_PLUGINS = {
+    "1.2.840.10008.1.2.4.80": "pyjpegls", "1.2.840.10008.1.2.4.81": "pyjpegls",
+    "1.2.840.10008.1.2.4.90": "pylibjpeg", "1.2.840.10008.1.2.4.91": "pylibjpeg",
+}  # fmt: skip
 
 _PYDICOM = threading.Lock()
 
@@ -258,6 +265,9 @@ def _decode(data: Dataset) -> np.ndarray:
 
 
 def _pixel_array(data: Dataset, syntax: UID) -> np.ndarray:
+    plugin = _PLUGINS.get(str(syntax), "")
+    if plugin in get_decoder(syntax).available_plugins:
+        data.pixel_array_options(decoding_plugin=plugin)
     try:
         return data.pixel_array
     except (KeyboardInterrupt, SystemExit):

@@ -37,7 +37,7 @@ def _resize_first_axis(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def to_uint8(image: np.ndarray) -> np.ndarray:
-    """Quantise 0..1 to 0..255; the small offset keeps exact halves of a level from falling either way by rounding noise.
+    """Quantise 0..1 to 0..255, with a small offset that keeps exact halves of a level off the rounding noise.
 
     Args:
         image: float, values 0..1 (values outside are clipped).

@@ -25,7 +25,7 @@ FORMAT = "covidcx-weights"
 VERSION = 1
 DTYPES = ("float16", "float32")
 
-_FLOAT16 = np.finfo(np.float16)
+_FLOAT16_MAX, _FLOAT16_TINY = float(np.finfo(np.float16).max), float(np.finfo(np.float16).tiny)
 _PACKED = {"compression": "gzip", "compression_opts": 6, "shuffle": True}
 _SMALL = 1024  # elements below which compression costs more bytes than it saves
 
@@ -192,8 +192,8 @@ def _storable(key: str, values: np.ndarray, dtype: str) -> np.ndarray:
         return values
     size = np.abs(values)
     # Batch normalisation divides by the root of its variance: a small one turned to zero changes the output greatly.
-    spoiled = key.endswith("variance") and float(size.min()) < _FLOAT16.tiny
-    if spoiled or float(size.max()) > _FLOAT16.max:
+    spoiled = key.endswith("variance") and float(size.min()) < _FLOAT16_TINY
+    if spoiled or float(size.max()) > _FLOAT16_MAX:
         log.debug("%s stays float32: its range %g..%g does not suit float16", key, size.min(), size.max())
         return values
     return values.astype(np.float16)

@@ -12,7 +12,7 @@ from covidcx.data.cache import masks_from
 from covidcx.data.manifest import Manifest
 from covidcx.errors import RecipeError
 from covidcx.imaging.preprocessing import Preprocessing
-from covidcx.imaging.roi import segment_lungs
+from covidcx.imaging.roi import SEGMENTER_SIZE, segment_lungs
 from covidcx.training.recipe import Recipe
 from covidcx.training.run_folder import RunFolder, read_json
 
@@ -68,6 +68,11 @@ def lung_masks(recipe: Recipe, manifest: Manifest) -> tuple[LungMask | None, str
         return masks_from(manifest), FROM_MANIFEST
     spec, weights, preprocessing = _find(recipe.segmenter)
     enhance = enhancement_of(preprocessing)
+    if preprocessing.size != (SEGMENTER_SIZE, SEGMENTER_SIZE):
+        raise RecipeError(
+            f"segmenter {recipe.segmenter!r} works at {preprocessing.size}, lungs are found at "
+            f"{SEGMENTER_SIZE} x {SEGMENTER_SIZE}; train it with preprocessing.size={SEGMENTER_SIZE},{SEGMENTER_SIZE}"
+        )
     if enhance != roi.enhance:
         raise RecipeError(
             f"segmenter {recipe.segmenter!r} was trained on enhancement {enhance!r}, the ROI feeds it {roi.enhance!r}; "

@@ -42,9 +42,13 @@ def test_pixels_blanked_outside_the_lungs_stay_black():
     lungs[:, 16:48, 8:56] = True
     images = np.where(lungs[..., None], 120, 0).astype(np.uint8).repeat(3, axis=-1)
     images[1] = np.where(lungs[1][..., None], 200, 0)
-    out = Augmentation(texture_swap=1.0, tone=1.0).apply_batch(images, lungs, np.random.default_rng(0))
+    photometric = Augmentation(texture_swap=1.0, tone=1.0, noise=1.0, jpeg=1.0, blur=1.0)
+    out = photometric.apply_batch(images, lungs, np.random.default_rng(0))
     assert (out[~lungs] == 0).all()
     assert (out[lungs] > 0).all()
+    moved = Augmentation(rotate=15, shift=0.1, brightness=0.2).apply_batch(images, lungs, np.random.default_rng(1))
+    assert 0.7 < (moved > 0).mean() / (images > 0).mean() < 1.3
+    assert (moved == 0).all(axis=-1).mean() > 0.3
 
 
 def test_mask_moves_with_the_image_and_keeps_its_values():

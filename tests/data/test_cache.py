@@ -75,7 +75,7 @@ def test_second_call_decodes_nothing_and_a_changed_file_alone(manifest, tmp_path
     reads.clear()
     again = prepare_manifest(manifest, SPEC, tmp_path / "cache")
     np.testing.assert_array_equal(again.images, first.images)
-    assert prepare_manifest(manifest._take(np.arange(7) > 2), SPEC, tmp_path / "cache").images.shape[0] == 4
+    assert prepare_manifest(manifest.take(np.arange(7) > 2), SPEC, tmp_path / "cache").images.shape[0] == 4
     assert reads == []
     make_image(tmp_path, "3.png", 99)
     changed = prepare_manifest(manifest, SPEC, tmp_path / "cache")
@@ -85,7 +85,7 @@ def test_second_call_decodes_nothing_and_a_changed_file_alone(manifest, tmp_path
 
 def test_another_preprocessing_or_segmenter_is_prepared_anew(manifest, tmp_path, reads):
     folder = tmp_path / "cache"
-    masked = manifest._take(manifest.frame["lung_mask"].notna().to_numpy())
+    masked = manifest.take(manifest.frame["lung_mask"].notna().to_numpy())
     prepare_manifest(masked, SPEC, folder)
     prepare_manifest(masked, Preprocessing(size=(40, 40)), folder)
     prepare_manifest(masked, ROI, folder, masks_from(masked), key_extra="one")
@@ -104,7 +104,7 @@ def test_labels_come_from_the_manifest_and_not_from_the_cache(manifest, tmp_path
 
 def test_bad_files_are_left_out_warned_about_and_tried_again(manifest, tmp_path, caplog):
     (tmp_path / "1.png").unlink()
-    prepare_masks(manifest._take(np.arange(7) == 0), size=32, enhance="none")
+    prepare_masks(manifest.take(np.arange(7) == 0), size=32, enhance="none")
     cv2.imwrite(str(tmp_path / "disease.png"), np.zeros((5, 5), np.uint8))
     for _ in range(2):
         caplog.clear()
@@ -183,7 +183,7 @@ def test_damaged_entry_is_made_anew(manifest, tmp_path, reads, caplog):
 
 
 def test_lungs_disease_and_geometry_lie_on_the_networks_grid(manifest, tmp_path):
-    masked = manifest._take(manifest.frame["lung_mask"].notna().to_numpy())
+    masked = manifest.take(manifest.frame["lung_mask"].notna().to_numpy())
     prepared = prepare_manifest(masked, ROI, tmp_path / "cache", masks_from(masked), key_extra="own masks")
     assert prepared.lungs.shape == prepared.disease.shape == (4, 32, 32)
     assert prepared.lungs.dtype == bool

@@ -109,7 +109,7 @@ def test_patient_in_two_splits_is_found_with_all_lines(write):
 
 def test_check_counts_all_problems_and_says_how_to_see_them(write):
     path = write(*[f"x{i}.png,p{i},covd,train,,,,,," for i in range(6)])
-    with pytest.raises(ManifestError, match=r"12 problems: line 2.*covidcx data audit") as caught:
+    with pytest.raises(ManifestError, match=r"12 problems: line 2.*covidcx data validate") as caught:
         Manifest.read(path).check()
     assert "line 7" not in str(caught.value)
 

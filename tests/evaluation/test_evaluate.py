@@ -211,6 +211,19 @@ def test_same_seed_gives_the_same_files(evaluated, study, tmp_path):
         assert (tmp_path / name).read_bytes() == (out / name).read_bytes()
 
 
+def test_recorded_command_is_one_the_command_line_takes(evaluated, study, monkeypatch):
+    import shlex
+
+    from covidcx.cli import main
+
+    called = []
+    monkeypatch.setattr("covidcx.evaluation.evaluate", lambda *arguments: called.append(arguments) or evaluated[0])
+    words = shlex.split(evaluated[0]["command"])
+    assert words[0] == "covidcx"
+    assert main(words[1:]) == 0
+    assert called == [(str(study[1]), study[0], evaluated[1], "test,control", 100, 0)]
+
+
 def test_headline_is_small_enough_for_a_bundle(evaluated, tmp_path):
     short = headline(evaluated[0])
     assert set(short) == {"test", "control"}
@@ -364,26 +377,3 @@ def test_segmenter_is_scored_against_masks_and_readers(masks, tmp_path):
 def test_segmenter_without_masks_in_the_split_is_an_error(study, masks, tmp_path):
     with pytest.raises(CovidcxError, match="no image of split test has a lung mask"):
         evaluate(masks[1], study[0], tmp_path, segmenter=bright_is_lung)
-
-
-def test_keras_model_of_a_bundle_is_restored_and_used(study, tmp_path):
-    pytest.importorskip("keras")
-    from covidcx.models import build
-    from covidcx.models.restore import save_weights
-
-    kwargs = {"filters": 2, "size": 256, "depth": 2}
-    folder = tmp_path / "unet"
-    model = build("lung-unet", **kwargs)
-    save_weights(model, folder / "weights.h5")
-    bytes_written = (folder / "weights.h5").read_bytes()
-    _bundle(folder, task="segment", labels=["lung"], operating_points={}, model={"name": "lung-unet", "kwargs": kwargs},
-            preprocessing=Preprocessing(size=(256, 256), channels=("clahe",)))  # fmt: skip
-    # `_bundle` writes its own placeholder: put the real weights back and sign again.
-    from covidcx.bundle import update_bundle
-
-    update_bundle(folder, {"weights.h5": bytes_written})
-    from covidcx.evaluation.predictions import keras_engine
-
-    image = np.random.default_rng(0).random((1, 256, 256, 1), np.float32)
-    expected = np.asarray(model.predict_on_batch(image)["lung"])
-    assert keras_engine(Bundle.open(folder))(image) == pytest.approx(expected, abs=5e-3)

@@ -65,6 +65,15 @@ def test_sensitivity_at_specificity_allows_exactly_the_share_of_negatives():
     assert threshold_at_specificity(positive, score, 0.99) == 0.95
 
 
+@pytest.mark.parametrize(("specificity", "allowed"), [(0.9, 2), (0.91, 1), (0.95, 1), (0.96, 0), (1.0, 0), (0.0, 20)])
+def test_number_of_false_positives_allowed_among_twenty(specificity, allowed):
+    # Positives and negatives alternate from the top: one more false positive allowed is one more positive found.
+    score = np.arange(40, 0, -1.0)
+    positive = np.arange(40) % 2 == 1
+    found = sensitivity_at_specificity(positive, score, specificity)[0] * 20
+    assert found == pytest.approx(min(allowed, 20))
+
+
 def test_positive_tied_with_a_forbidden_negative_is_not_called():
     positive = np.array([True, True, False, False])
     score = np.array([0.9, 0.7, 0.7, 0.1])

@@ -99,6 +99,15 @@ def test_errors_beside_ignored_pixels_still_count():
     )
 
 
+def test_no_distance_is_measured_from_ignored_pixels():
+    truth, predicted = _square(2, 2, 6), _square(2, 4, 6)
+    clean = boundary_error(predicted, truth)
+    ignore = np.zeros((20, 20), bool)
+    ignore[:, 13:] = True
+    # What was predicted there agrees with itself and would dilute the mean.
+    assert boundary_error(predicted | _square(2, 14, 5), truth, ignore) == clean
+
+
 def test_mask_only_in_ignored_pixels_counts_as_empty():
     ignore = _square(0, 0, 10)
     score = score_mask(_square(2, 2, 4), np.zeros((20, 20), bool), ignore)

@@ -45,3 +45,10 @@ def test_source_only_auc_by_hand():
     assert source_only_auc([True, False], ["a", "b"]) == 1.0
     assert source_only_auc([True, False], ["a", "a"]) == 0.5
     assert np.isnan(source_only_auc([True], ["a"]))
+
+
+def test_real_test_split_is_warned_about(shared_data):
+    from covidcx.data.manifest import Manifest
+
+    frame = Manifest.read(shared_data).subset("test", ("normal", "cap", "covid")).frame
+    assert "AUC 1.000" in shortcut_notes(frame["label"], frame["source"])[0]

@@ -586,6 +586,16 @@ def test_damaged_bytes_read_or_raise_our_errors(tmp_path, syntax):
             assert "\n" not in str(error)
 
 
+def test_damaged_jpeg_ls_header_does_not_end_the_process(tmp_path):
+    """gdcm's JPEG-LS decoder aborts on this one; pyjpegls raises."""
+    path = write_dicom(tmp_path / "a.dcm", ramp(), JPEGLSLossless)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"\xff\xf7") + 4] = 200
+    path.write_bytes(data)
+    with pytest.raises(UnreadableImageError, match="JPEG-LS"):
+        read(path)
+
+
 # --- files of others -----------------------------------------------------------------------------------------------
 
 

@@ -175,18 +175,30 @@ def test_same_seed_same_weights_and_global_random_state_untouched(manifest, tmp_
     assert np.abs(first - third).max() > 1e-2
 
 
-def test_lungs_come_from_a_finished_run(manifest, tmp_path, unet):
-    settings = {**SHORT, "epochs": "1", "preprocessing.roi.enhance": "clahe", "preprocessing.roi.blank": "yes"}
+def test_lungs_come_from_a_finished_run_of_the_right_size_and_enhancement(manifest, tmp_path, unet):
+    from covidcx.data.manifest import Manifest
+    from covidcx.imaging import read as read_image
+    from covidcx.models import build
+    from covidcx.training.lungs import lung_masks
+    from covidcx.training.run_folder import write_json
+
+    table = Manifest.read(manifest)
+    folder = tmp_path / "segmenter"
+    folder.mkdir()
+    segmenter = unet.recipe.override({"preprocessing.size": "256,256", "model.kwargs.depth": "2"})
+    write_json(folder / "recipe.json", segmenter.to_dict())
+    recipe = tiny_runs.recipe("classify").override({"preprocessing.roi.enhance": "clahe", "segmenter": str(folder)})
     with pytest.raises(RecipeError, match="holds no finished run"):
-        folder = tmp_path / "empty"
-        folder.mkdir()
-        (folder / "recipe.json").write_text((unet.out / "recipe.json").read_text())
-        train(tiny_runs.recipe("classify"), manifest, tmp_path / "a", {**settings, "segmenter": str(folder)})
-    with pytest.raises(RecipeError, match="trained on enhancement 'clahe'"):
-        train(
-            tiny_runs.recipe("classify"), manifest, tmp_path / "b",
-            {**settings, "preprocessing.roi.enhance": "ahe", "segmenter": str(unet.out)},
-        )  # fmt: skip
+        lung_masks(recipe, table)
+    spec = segmenter.model_spec()
+    save_weights(build(spec["name"], **spec["kwargs"]), folder / "best.weights.h5", dtype="float32")
+    find, named = lung_masks(recipe, table)
+    mask = find(table.frame.iloc[0], read_image(table.file(table.frame["image"][0])))
+    assert mask.shape == (48, 48) and mask.dtype == bool and named.startswith("lung-unet-")
+    with pytest.raises(RecipeError, match=r"'clahe', the ROI feeds it 'ahe'; set preprocessing\.roi\.enhance=clahe"):
+        lung_masks(recipe.override({"preprocessing.roi.enhance": "ahe"}), table)
+    with pytest.raises(RecipeError, match=r"works at \(32, 32\)"):
+        lung_masks(recipe.override({"segmenter": str(unet.out)}), table)
 
 
 def test_lungs_come_from_the_manifest(manifest, tmp_path):

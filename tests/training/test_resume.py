@@ -11,6 +11,7 @@ import tiny_runs
 
 from covidcx.models.restore import read_weights
 from covidcx.training import train
+from covidcx.training.checkpoint import read_state
 
 HERE = Path(__file__).parent
 
@@ -37,8 +38,12 @@ def test_run_killed_twice_ends_as_an_uninterrupted_one(task, manifest, tmp_path)
     assert rows[1]["epoch"].tolist() == [1, 2, 3, 4]
     for column in rows[0].dtype.names:
         np.testing.assert_allclose(rows[0][column], rows[1][column], rtol=1e-4, atol=1e-5, err_msg=column)
+    # The last epoch's weights and optimiser, not only the best epoch's, which may lie before the kill.
+    first, second = (read_state(folder / "state") for folder in (whole, killed))
+    assert first.epoch == second.epoch == 4
+    for (key, a), b in zip(first.arrays.items(), second.arrays.values(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5, err_msg=key)
     first, second = (read_weights(folder / "best.weights.h5") for folder in (whole, killed))
-    assert first.keys() == second.keys()
     for key in first:
         np.testing.assert_allclose(first[key], second[key], rtol=1e-3, atol=1e-5, err_msg=key)
     assert (whole / "val_predictions.csv").read_text().count("\n") == 9
