@@ -204,6 +204,26 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     return OK
 
 
+def _bundle_run(arguments: argparse.Namespace) -> int:
+    from covidcx.deploy.from_run import bundle_from_run
+
+    bundle = bundle_from_run(
+        arguments.run_folder, arguments.out, rule=arguments.rule, data=arguments.trained_on,
+        data_licences=arguments.data_licence,
+    )  # fmt: skip
+    print(f"bundle: {bundle.folder}")
+    for label, point in bundle.operating_points.items():
+        print(f"{label} is called at {point['threshold']:.4f}: {point['rule']}")
+    return OK
+
+
+def _card(arguments: argparse.Namespace) -> int:
+    from covidcx.deploy.from_run import add_card
+
+    print(f"card: {add_card(arguments.bundle, arguments.metrics)}")
+    return OK
+
+
 def _interval(value: dict[str, float | None]) -> str:
     middle, low, high = (value[part] for part in ("value", "low", "high"))
     if middle is None:
@@ -235,7 +255,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"covidcx {__version__}")
     parser.add_argument("-v", "--verbose", action="store_true", help="log what is done, and tracebacks of errors")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_add_demo, _add_data, _add_train, _add_evaluate, _add_explain, _add_predict):
+    for add in (_add_demo, _add_data, _add_train, _add_bundle, _add_evaluate, _add_card, _add_explain, _add_predict):
         add(commands)
     return parser
 
@@ -317,6 +337,24 @@ def _add_evaluate(commands) -> None:
     parser.add_argument("--split", default="test", help="a split, several with commas, or all (default: test)")
     parser.add_argument("--bootstrap", type=int, default=1000, help="resamples per interval (default: 1000)")
     _seed(parser)
+
+
+def _add_bundle(commands) -> None:
+    text = "turn a finished run into a bundle; temperature and operating point are chosen on its validation rows"
+    example = "covidcx bundle runs/lungs --out saved_models/lungs"
+    parser = _command(commands, "bundle", _bundle_run, text, example)
+    parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder that covidcx train wrote")
+    parser.add_argument("--out", type=Path, required=True, help="the bundle's folder; its name is the bundle's name")
+    parser.add_argument("--rule", default="sensitivity>=0.95", help="COVID threshold (default: %(default)s)")
+    parser.add_argument("--trained-on", default="", metavar="TEXT", help="the training data in a sentence")
+    parser.add_argument("--data-licence", action="append", default=[], metavar="TEXT", help="its licence; repeatable")
+
+
+def _add_card(commands) -> None:
+    text = "put measured figures and the model card into a bundle"
+    parser = _command(commands, "card", _card, text, "covidcx card saved_models/lungs evaluation/metrics.json")
+    parser.add_argument("bundle", type=Path, help="folder of the bundle")
+    parser.add_argument("metrics", type=Path, help="metrics.json that covidcx evaluate wrote for this bundle")
 
 
 def _add_explain(commands) -> None:

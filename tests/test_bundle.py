@@ -181,7 +181,7 @@ def test_unknown_name_suggests_the_nearest(folder, monkeypatch, tmp_path):
         Bundle.open("tinny")
     with pytest.raises(BundleError, match="is no folder"):
         Bundle.open("some/where")
-    with pytest.raises(BundleError, match="holds no bundle.json"):
+    with pytest.raises(BundleError, match=r"holds no bundle\.json"):
         Bundle.open(tmp_path)
 
 

@@ -22,7 +22,8 @@ class GraphPrepared(NamedTuple):
         image: uint8, H x W x C.
         box: int64, 4: top, bottom, left, right (half open) of the kept part, in original pixels.
         lungs: bool, H x W: dilated lungs on the network's grid; all False without a ROI or without lungs.
-        found: bool scalar: False where the lung mask was empty; True without a ROI.
+        found: bool scalar: False where no lungs are left on the network's grid, and the box is the whole image; True
+            without a ROI.
     """
 
     image: tf.Tensor
@@ -52,7 +53,7 @@ def prepare_graph(pixels: tf.Tensor, spec: Preprocessing, lung_mask: tf.Tensor |
     """
     pixels = _require_pixels(pixels)
     shape = tf.shape(pixels, out_type=tf.int64)
-    box = tf.stack([tf.constant(0, tf.int64), shape[0], tf.constant(0, tf.int64), shape[1]])
+    box = whole = tf.stack([tf.constant(0, tf.int64), shape[0], tf.constant(0, tf.int64), shape[1]])
     lungs, found = tf.zeros(spec.size, tf.bool), tf.constant(True)
     if spec.roi is not None:
         grid = grow_graph(_require_mask(lung_mask, pixels), spec.roi)
@@ -60,6 +61,7 @@ def prepare_graph(pixels: tf.Tensor, spec: Preprocessing, lung_mask: tf.Tensor |
             box = bounding_box_graph(grid, shape, spec.roi.margin)
         lungs = _sample_grid(grid, shape, box, spec.size)
         found = tf.reduce_any(lungs)
+        box = tf.where(found, box, whole)
     image = to_uint8_graph(resize_area_graph(pixels[box[0] : box[1], box[2] : box[3]], *spec.size))
     everywhere = tf.ones(spec.size, tf.bool)
     # Where no lungs were found statistics and blanking fall back to the whole image, as in NumPy.
@@ -139,7 +141,10 @@ def _resize_first_axis(image: tf.Tensor, size: int) -> tf.Tensor:
     whole, part = scaled // size, tf.cast(scaled % size, tf.float64) / size
     lower = tf.gather(cumulative, whole)
     edges = lower + (tf.gather(cumulative, tf.minimum(whole + 1, length)) - lower) * part[:, None]
-    return (edges[1:] - edges[:-1]) * (size / tf.cast(length, tf.float64))
+    resampled = (edges[1:] - edges[:-1]) * (size / tf.cast(length, tf.float64))
+    # As in NumPy, an axis of the right length stays as it is: a mask's share may tie at a half, where a last bit decides.
+    unchanged = tf.gather(image, tf.minimum(tf.range(size, dtype=tf.int64), length - 1))
+    return tf.where(length == size, unchanged, resampled)
 
 
 def to_uint8_graph(image: tf.Tensor) -> tf.Tensor:

@@ -79,6 +79,7 @@ def write_bundle(
     Raises:
         BundleError: model, labels and preprocessing do not fit together, or the written files compute something
             else than the model (the figures are given).
+        WeightsError: `architecture` does not build the model that was given.
     """
     from covidcx.models.restore import restore, save_weights
 
@@ -87,13 +88,14 @@ def write_bundle(
     folder.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
     try:
+        architecture = {"name": architecture["name"], "kwargs": dict(architecture.get("kwargs", {}))}
         save_weights(model, staging / WEIGHTS_FILE)
+        restored = restore(architecture, staging / WEIGHTS_FILE)
         deployed = DEPLOYED.get(architecture["name"], lambda same: same)(model)
         (staging / TFLITE_FILE).write_bytes(to_tflite(deployed, quantize))
         if card is not None:
             (staging / CARD_FILE).write_text(card, encoding="utf-8")
-        architecture = {"name": architecture["name"], "kwargs": dict(architecture.get("kwargs", {}))}
-        _check_outputs(model, restore(architecture, staging / WEIGHTS_FILE), staging / TFLITE_FILE, quantize)
+        _check_outputs(model, restored, staging / TFLITE_FILE, quantize)
         write_bundle_json(
             staging,
             name=name,

@@ -70,7 +70,11 @@ class Explainer:
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """Return calibrated probabilities, N x K, for network inputs N x H x W x C."""
-        return calibrate(self.model.predict_on_batch(images)[OUTPUT], self.bundle.temperature)
+        from keras import ops
+
+        # Called eagerly: tracing `predict` costs more than the few images of an explanation save.
+        values = ops.convert_to_numpy(self.model(images, training=False)[OUTPUT])
+        return calibrate(values, self.bundle.temperature)
 
     def heat(self, prepared: Prepared, label: str) -> np.ndarray:
         """Return a class's map in the original pixels: float32 H x W, signed for LIME."""

@@ -4,6 +4,7 @@ Every function takes and returns uint8, H x W. Where a `mask` is taken, statisti
 only and the resulting grey-level table is applied to all.
 """
 
+import math
 from collections.abc import Sequence
 
 import cv2
@@ -15,6 +16,8 @@ LEVELS = 256
 BEASF_VARIANTS = ("arriaga_garcia", "covid_cxnet")
 # Lifts exact ties over the rounding noise of two executors (NumPy, TensorFlow); far below one grey level.
 TIE = 1e-6
+# Within these slopes BEASF's curve neither overflows nor drowns in rounding noise that two executors do not share.
+GAMMA = (1e-6, 100.0)
 
 
 def equalize(image: np.ndarray) -> np.ndarray:
@@ -33,7 +36,7 @@ def equalize_adaptive(image: np.ndarray, radius: int = 40) -> np.ndarray:
     """Adaptive histogram equalisation (AHE): each pixel becomes its rank in a disk around it.
 
     Equals `skimage.filters.rank.equalize` with a disk, without needing scikit-image on a portable unit. The cost is
-    one vectorised comparison per disk offset, so it is meant for images of the segmenter's size, not for full ones.
+    one comparison of two 8-bit images per disk offset: meant for images of the segmenter's size, not for full ones.
 
     Args:
         image: uint8, H x W.
@@ -44,22 +47,36 @@ def equalize_adaptive(image: np.ndarray, radius: int = 40) -> np.ndarray:
     """
     image = _require_uint8(image)
     height, width = image.shape
+    padded = np.pad(image, radius, constant_values=LEVELS - 1)
     rank = np.zeros(image.shape, np.int32)
-    size = np.zeros(image.shape, np.int32)
-    for dy, dx in disk_offsets(radius):
-        if abs(dy) >= height or abs(dx) >= width:
-            continue
-        centre = (slice(max(0, -dy), height - max(0, dy)), slice(max(0, -dx), width - max(0, dx)))
-        other = (slice(max(0, dy), height + min(0, dy)), slice(max(0, dx), width + min(0, dx)))
-        rank[centre] += image[other] <= image[centre]
-        size[centre] += 1
-    return (rank * (LEVELS - 1) // size).astype(np.uint8)
+    part = np.zeros(image.shape, np.uint8)
+    hit = np.empty(image.shape, bool)
+    for count, (dy, dx) in enumerate(disk_offsets(radius), 1):
+        other = padded[radius + dy : radius + dy + height, radius + dx : radius + dx + width]
+        part += np.less_equal(other, image, out=hit).view(np.uint8)
+        if count % 255 == 0:
+            # Counting in 8 bits is several times faster; emptied before a count can overflow.
+            rank += part
+            part[:] = 0
+    rank += part
+    # A white centre also counts the white padding, which leaves it where it belongs: its rank is the whole disk.
+    return np.minimum(rank * (LEVELS - 1) // _disk_sizes(image.shape, radius), LEVELS - 1).astype(np.uint8)
 
 
 def disk_offsets(radius: int) -> list[tuple[int, int]]:
     """List the (row, column) offsets of a disk, centre included."""
     span = range(-radius, radius + 1)
     return [(dy, dx) for dy in span for dx in span if dy * dy + dx * dx <= radius * radius]
+
+
+def _disk_sizes(shape: tuple[int, int], radius: int) -> np.ndarray:
+    """How many pixels of the image the disk around each pixel holds: int64, H x W."""
+    reach = np.arange(-radius, radius + 1)
+    half = np.array([math.isqrt(radius * radius - dy * dy) for dy in reach.tolist()])[:, None]
+    row, column = np.arange(shape[0])[:, None] + reach, np.arange(shape[1])
+    inside = (row >= 0) & (row < shape[0])
+    runs = np.minimum(column + half, shape[1] - 1) - np.maximum(column - half, 0) + 1
+    return inside.astype(np.int64) @ runs
 
 
 def equalize_clahe(image: np.ndarray, clip: float = 2.0, tiles: tuple[int, int] = (8, 8)) -> np.ndarray:
@@ -84,7 +101,7 @@ def equalize_beasf(image: np.ndarray, gamma: float = 1.5, variant: str = "covid_
 
     Args:
         image: uint8, H x W.
-        gamma: slope of the sigmoids; COVID-CXNet uses 1.5.
+        gamma: slope of the sigmoids, within `GAMMA`; COVID-CXNet uses 1.5.
         variant: `arriaga_garcia` bins the histogram over 0..255; `covid_cxnet` over the image's own range, which is
             what the COVID-CXNet authors ran and moves the medians.
 
@@ -99,6 +116,8 @@ def beasf_table(image: np.ndarray, gamma: float, variant: str) -> np.ndarray:
     """Return BEASF's grey-level table, uint8 of 256 entries, for an image."""
     if variant not in BEASF_VARIANTS:
         raise ImageError(f"unknown BEASF variant {variant!r}; use one of {', '.join(BEASF_VARIANTS)}")
+    if not GAMMA[0] <= gamma <= GAMMA[1]:
+        raise ImageError(f"BEASF gamma lies within {GAMMA[0]:g}..{GAMMA[1]:g}, received {gamma}")
     levels = np.arange(LEVELS)
     counts = np.bincount(image.ravel(), minlength=LEVELS)
     mean = int((counts * levels).sum()) // image.size

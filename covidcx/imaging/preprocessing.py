@@ -5,18 +5,20 @@ The TensorFlow executor in `covidcx.deploy.graph` follows this file step by step
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 
-from covidcx.errors import ImageError, did_you_mean
-from covidcx.imaging import enhance
+from covidcx.errors import ImageError
+from covidcx.imaging import checks, enhance
 from covidcx.imaging.resize import resize_area, to_uint8
 from covidcx.imaging.roi import SEGMENTER_SIZE, LungROI, bounding_box, grow
 
 CHANNELS = ("original", "he", "ahe", "clahe", "beasf")
+# How far pixels and shares may stray from 0..1 by rounding.
+ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,9 @@ class Preprocessing:
         winsorise_low: lower percentile, used when `winsorise` is set.
         histogram: 256 cumulative shares to match the grey levels to, or None.
         lung_statistics: take percentiles and histogram from lung pixels only (needs `roi`).
-        clahe_clip: CLAHE contrast limit.
+        clahe_clip: CLAHE contrast limit, above 0; at 256 nothing is left to clip.
         clahe_tiles: CLAHE tiles in rows and columns; each must divide `size`.
-        gamma: BEASF slope.
+        gamma: BEASF slope, within `covidcx.imaging.enhance.GAMMA`.
         beasf_variant: see `covidcx.imaging.enhance.equalize_beasf`.
     """
 
@@ -52,24 +54,38 @@ class Preprocessing:
     beasf_variant: str = "covid_cxnet"
 
     def __post_init__(self) -> None:
-        for name in self.channels:
-            if name not in CHANNELS:
-                raise ImageError(f"unknown channel {name!r}.{did_you_mean(name, CHANNELS)}")
-        if any(side <= 0 or side % tile for side, tile in zip(self.size, self.clahe_tiles, strict=True)):
+        for name, value in self._checked().items():
+            object.__setattr__(self, name, value)
+        if any(side % tile for side, tile in zip(self.size, self.clahe_tiles, strict=True)):
             raise ImageError(
-                f"size {self.size} must be a positive multiple of the CLAHE tiles {self.clahe_tiles}; "
+                f"size {self.size} must be a multiple of the CLAHE tiles {self.clahe_tiles}; "
                 "choose sizes such as 224 or 320 with 8 x 8 tiles"
             )
-        if self.histogram is not None and len(self.histogram) != enhance.LEVELS:
-            raise ImageError(
-                f"a reference histogram has {enhance.LEVELS} cumulative shares, received {len(self.histogram)}"
-            )
-        if self.winsorise is not None and not 0 <= self.winsorise_low < self.winsorise <= 100:
+        if self.winsorise is not None and not self.winsorise_low < self.winsorise:
             raise ImageError(
                 f"percentiles must rise within 0..100, received {self.winsorise_low} and {self.winsorise}"
             )
-        if self.lung_statistics and self.roi is None:
+        if self.roi is not None and not isinstance(self.roi, LungROI):
+            raise ImageError(f"roi takes a LungROI or None, received {checks.short(self.roi)}")
+        if checks.flag("lung_statistics", self.lung_statistics) and self.roi is None:
             raise ImageError("lung_statistics needs a lung ROI; set roi=LungROI()")
+        if self.clahe_clip == 0:
+            raise ImageError(f"clahe_clip must be above 0, received {self.clahe_clip}")
+        checks.choice("beasf_variant", self.beasf_variant, enhance.BEASF_VARIANTS)
+
+    def _checked(self) -> dict[str, Any]:
+        """Return the settings that are brought to one type: lists become tuples, whole numbers floats."""
+        names = checks.sequence("channels", self.channels, "names")
+        return {
+            "size": checks.pair("size", self.size),
+            "channels": tuple(checks.choice("channel", name, CHANNELS) for name in names),
+            "winsorise": None if self.winsorise is None else checks.number("winsorise", self.winsorise, 0, 100),
+            "winsorise_low": checks.number("winsorise_low", self.winsorise_low, 0, 100),
+            "histogram": None if self.histogram is None else _cumulative(self.histogram),
+            "clahe_clip": checks.number("clahe_clip", self.clahe_clip, 0, enhance.LEVELS),
+            "clahe_tiles": checks.pair("clahe_tiles", self.clahe_tiles),
+            "gamma": checks.number("gamma", self.gamma, *enhance.GAMMA),
+        }
 
     @property
     def needs_lungs(self) -> bool:
@@ -90,16 +106,14 @@ class Preprocessing:
         """Build the value from `to_dict`'s dictionary.
 
         Raises:
-            ImageError: a key is unknown.
+            ImageError: a key is unknown, or a value has a wrong type or is out of range.
         """
-        known = {f.name for f in fields(cls)}
-        for key in value:
-            if key not in known:
-                raise ImageError(f"unknown preprocessing setting {key!r}.{did_you_mean(key, known)}")
-        settings = {key: tuple(v) if isinstance(v, list) else v for key, v in value.items()}
-        if isinstance(settings.get("roi"), dict):
-            settings["roi"] = LungROI(**settings["roi"])
-        return cls(**settings)
+        checks.known_keys(value, cls, "preprocessing")
+        roi = value.get("roi")
+        if roi is None or isinstance(roi, LungROI):
+            return cls(**value)
+        checks.known_keys(roi, LungROI, "roi")
+        return cls(**{**value, "roi": LungROI(**roi)})
 
 
 @dataclass(frozen=True)
@@ -109,7 +123,7 @@ class Geometry:
     Attributes:
         shape: height and width of the original image.
         box: top, bottom, left, right (half open) of the kept part, in original pixels.
-        lungs_found: False where the mask was empty and the whole image was kept.
+        lungs_found: False where no lungs are left on the network's grid; then the box is the whole image.
     """
 
     shape: tuple[int, int]
@@ -179,26 +193,28 @@ def prepare(pixels: np.ndarray, spec: Preprocessing, lung_mask: np.ndarray | Non
         The network's input with its geometry.
 
     Raises:
-        ImageError: a ROI is asked for without a mask, or the mask has another shape.
+        ImageError: the pixels are no float H x W image in 0..1, or a ROI is asked for without a bool mask of that
+            shape.
 
     Example:
         >>> import numpy as np
         >>> prepare(np.zeros((64, 48), np.float32), Preprocessing(size=(32, 32))).image.shape
         (32, 32, 3)
     """
+    _require_pixels(pixels)
     shape = pixels.shape
-    box, lungs, found = (0, shape[0], 0, shape[1]), None, True
+    whole = box = (0, shape[0], 0, shape[1])
+    lungs, found = None, True
     if spec.roi is not None:
-        if lung_mask is None or lung_mask.shape != shape:
-            received = None if lung_mask is None else lung_mask.shape
-            raise ImageError(f"this preprocessing needs a lung mask of shape {shape}, received {received}")
+        _require_mask(lung_mask, shape)
         grid = grow(lung_mask, spec.roi)
-        found = bool(grid.any())
         if spec.roi.crop:
             box = bounding_box(grid, shape, spec.roi.margin)
-        if found:
-            lungs = _sample_grid(grid, shape, box, spec.size)
-            found = bool(lungs.any())
+        lungs = _sample_grid(grid, shape, box, spec.size)
+        found = bool(lungs.any())
+        if not found:
+            # A speck may also fall between the network's pixels: a crop around it would show no lungs.
+            box = whole
     top, bottom, left, right = box
     image = to_uint8(resize_area(pixels[top:bottom, left:right], *spec.size))
     region = lungs if spec.lung_statistics and found else None
@@ -214,6 +230,40 @@ def prepare(pixels: np.ndarray, spec: Preprocessing, lung_mask: np.ndarray | Non
     if blank:
         stack[~lungs] = 0
     return Prepared(stack, Geometry(shape, box, found), lungs if found else None)
+
+
+def _require_pixels(pixels: np.ndarray) -> None:
+    if not isinstance(pixels, np.ndarray):
+        raise ImageError(f"prepare takes an array, received {type(pixels).__name__}; pass the pixels of a Radiograph")
+    if pixels.dtype.kind != "f" or pixels.ndim != 2 or pixels.size == 0:
+        raise ImageError(
+            f"prepare takes float pixels 0..1, H x W, received {pixels.dtype} of shape {pixels.shape}; "
+            "pass the pixels of a Radiograph"
+        )
+    low, high = float(pixels.min()), float(pixels.max())
+    if not (low >= -ROUNDING and high <= 1.0 + ROUNDING):
+        raise ImageError(f"prepare takes pixels in 0..1, received {low:g}..{high:g}; pass the pixels of a Radiograph")
+
+
+def _require_mask(mask: np.ndarray | None, shape: tuple[int, int]) -> None:
+    if not isinstance(mask, np.ndarray) or mask.shape != shape:
+        received = mask.shape if isinstance(mask, np.ndarray) else checks.short(mask)
+        raise ImageError(f"this preprocessing needs a lung mask of shape {shape}, received {received}")
+    if mask.dtype != np.bool_:
+        raise ImageError(f"a lung mask is bool, received {mask.dtype}; compare it with a threshold first")
+
+
+def _cumulative(histogram: Any) -> tuple[float, ...]:
+    shares = checks.sequence("histogram", histogram, "cumulative shares", enhance.LEVELS)
+    shares = tuple(checks.number(f"histogram at level {i}", share, 0, 1) for i, share in enumerate(shares))
+    falls = [level for level in range(1, enhance.LEVELS) if shares[level] < shares[level - 1]]
+    if falls or abs(shares[-1] - 1.0) > ROUNDING:
+        fault = f"falls at level {falls[0]}" if falls else f"ends at {shares[-1]:g}"
+        raise ImageError(
+            f"histogram takes cumulative shares that rise to 1, received one that {fault}; "
+            "use covidcx.imaging.enhance.cumulative_histogram"
+        )
+    return shares
 
 
 def _channel(image: np.ndarray, name: str, spec: Preprocessing) -> np.ndarray:

@@ -38,12 +38,14 @@ class Radiograph:
                 f"a radiograph is one H x W grey image, received an array of shape {pixels.shape}; "
                 "pass a single frame and a single channel"
             )
+        if pixels.size == 0:
+            raise UnreadableImageError(f"the image holds no pixels, received {pixels.shape}; re-export the image")
         if not np.isfinite(pixels).all():
             bad = int((~np.isfinite(pixels)).sum())
             raise UnreadableImageError(
                 f"the image holds {bad} pixels that are NaN or infinite; re-export the image without them"
             )
-        low, high = float(pixels.min(initial=0.0)), float(pixels.max(initial=0.0))
+        low, high = float(pixels.min()), float(pixels.max())
         if low < 0.0 or high > 1.0:
             raise UnreadableImageError(
                 f"pixels of a radiograph lie in 0..1, received {low:g}..{high:g}; scale them first"

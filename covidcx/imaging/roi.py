@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from covidcx.errors import ImageError
+from covidcx.imaging import checks
 from covidcx.imaging.enhance import equalize_adaptive, equalize_clahe
 from covidcx.imaging.resize import resize_area, to_uint8
 
@@ -37,13 +38,14 @@ class LungROI:
     blank: bool = False
 
     def __post_init__(self) -> None:
-        if self.enhance not in ROI_ENHANCEMENTS:
-            raise ImageError(f"unknown ROI enhancement {self.enhance!r}; use one of {', '.join(ROI_ENHANCEMENTS)}")
-        if self.kernel % 2 != 1 or self.iterations < 0 or not 0 <= self.margin <= 1:
-            raise ImageError(
-                f"ROI kernel must be odd, iterations >= 0 and margin within 0..1, received {self.kernel}, "
-                f"{self.iterations} and {self.margin}"
-            )
+        checks.choice("ROI enhancement", self.enhance, ROI_ENHANCEMENTS)
+        object.__setattr__(self, "kernel", checks.whole_number("ROI kernel", self.kernel, 1))
+        object.__setattr__(self, "iterations", checks.whole_number("ROI iterations", self.iterations, 0))
+        object.__setattr__(self, "margin", checks.number("ROI margin", self.margin, 0, 1))
+        checks.flag("ROI crop", self.crop)
+        checks.flag("ROI blank", self.blank)
+        if self.kernel % 2 != 1:
+            raise ImageError(f"ROI kernel must be odd, so that it has a centre, received {self.kernel}")
 
 
 def segmenter_input(pixels: np.ndarray, enhance: str = "ahe") -> np.ndarray:

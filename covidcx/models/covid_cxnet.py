@@ -3,11 +3,22 @@
 import keras
 from keras import layers, ops
 
-from covidcx.errors import RecipeError
+from covidcx.errors import RecipeError, did_you_mean
 
 FEATURES, LUNG_FEATURES = "relu", "lung_features"
 STRIDE = 32
-"""Input pixels per cell of DenseNet-121's last feature map."""
+"""Input pixels per cell of the last feature map."""
+BACKBONES = {"densenet121": "DenseNet121", "mobilenet_v2": "MobileNetV2"}
+
+
+# The activation's derivative as min(max(scale * h + offset, 0), 1) of its own output h, which needs no comparison that
+# some delegate lacks: a step for ReLU; for ELU, 1 above zero and exp(z) = h + 1 below.
+_GATES = {"relu": (1e12, 0.0), "elu": (1.0, 1.0)}
+
+
+# keras.applications averages normalisation statistics over 100 to 1,000 steps, which is longer than the epochs of a
+# data set of this size: validation would see statistics of weights long gone.
+_MOMENTUM = 0.97
 
 
 def covid_cxnet(
@@ -17,6 +28,8 @@ def covid_cxnet(
     dropout: float = 0.2,
     normalization: str | None = None,
     lung_pooling: bool = False,
+    activation: str = "relu",
+    backbone: str = "densenet121",
 ) -> keras.Model:
     """Build COVID-CXNet; the weights are random until filled (see `covidcx.models.weights`).
 
@@ -31,25 +44,32 @@ def covid_cxnet(
         lung_pooling: average the last feature map over the lungs only, weighting each cell by its share of pixels that
             preprocessing did not blank. What lies outside can then move neither the answer nor the heat map. Needs
             input sides that are multiples of 32.
-        normalization: `"imagenet"` inserts the mean and deviation that CheXNet and ImageNet weights expect.
+        normalization: `"imagenet"` inserts the mean and deviation that CheXNet and PyTorch's ImageNet weights expect.
 
     Returns:
         Model from float32 N x H x W x C in 0..1 to `{"probabilities": N x K}`.
     """
+    if activation not in _GATES:
+        raise RecipeError(f"unknown activation {activation!r}.{did_you_mean(activation, _GATES)}")
     image = layers.Input(tuple(input_shape), name="image")
     x = image
     if normalization == "imagenet":
         x = layers.Normalization(
             mean=[0.485, 0.456, 0.406], variance=[0.229**2, 0.224**2, 0.225**2], name="imagenet_normalization"
         )(x)
-    backbone = keras.applications.DenseNet121(include_top=False, weights=None, input_tensor=x)
-    features = backbone.output
+    if backbone not in BACKBONES:
+        raise RecipeError(f"unknown backbone {backbone!r}.{did_you_mean(backbone, BACKBONES)}")
+    features = getattr(keras.applications, BACKBONES[backbone])(include_top=False, weights=None, input_tensor=x).output
     x = _lung_pool(image, features) if lung_pooling else layers.GlobalAveragePooling2D(name="pool")(features)
-    x = layers.Dense(hidden, activation="relu", name="fc")(x)
+    x = layers.Dense(hidden, activation=activation, name="fc")(x)
     x = layers.Dropout(dropout, name="dropout")(x)
-    units, activation = (1, "sigmoid") if classes == 2 else (classes, "softmax")
-    probabilities = layers.Dense(units, activation=activation, dtype="float32", name="probabilities")(x)
-    return keras.Model(image, {"probabilities": probabilities}, name="covid_cxnet")
+    units, output = (1, "sigmoid") if classes == 2 else (classes, "softmax")
+    probabilities = layers.Dense(units, activation=output, dtype="float32", name="probabilities")(x)
+    model = keras.Model(image, {"probabilities": probabilities}, name="covid_cxnet")
+    for layer in model.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.momentum = _MOMENTUM
+    return model
 
 
 def _lung_pool(image: keras.KerasTensor, features: keras.KerasTensor) -> keras.KerasTensor:
@@ -68,15 +88,16 @@ def _lung_pool(image: keras.KerasTensor, features: keras.KerasTensor) -> keras.K
 
 def heatmap_layer(model: keras.Model) -> str:
     """Return the name of the last feature map before pooling, where Grad-CAM looks by default."""
-    return LUNG_FEATURES if any(layer.name == LUNG_FEATURES for layer in model.layers) else FEATURES
+    names = [layer.name for layer in model.layers]
+    return next(name for name in (LUNG_FEATURES, FEATURES, "out_relu") if name in names)
 
 
 def with_heatmap(model: keras.Model) -> keras.Model:
     """Add the Grad-CAM map of every class logit as a second output, computed in the graph without gradients.
 
     Behind the last feature map A stand only average pooling and two dense layers, so the gradient of logit c is the
-    same at every position: W1 masked by the active hidden nodes, times W2. Grad-CAM (Selvaraju et al. 2017, eq. 2)
-    is then exactly relu(((A W1) * active) W2), which any runtime computes, TFLite included.
+    same at every position: W1 times the slope of each hidden node, times W2. Grad-CAM (Selvaraju et al. 2017, eq. 2)
+    is then exactly relu(((A W1) * slope) W2), which any runtime computes, TFLite included.
 
     Args:
         model: from `covid_cxnet`; its head's weights are copied at this moment.
@@ -89,12 +110,13 @@ def with_heatmap(model: keras.Model) -> keras.Model:
     fc, head = model.get_layer("fc"), model.get_layer("probabilities")
     first = layers.Conv2D(fc.units, 1, use_bias=False, name="heatmap_fc")
     second = layers.Conv2D(head.units, 1, use_bias=False, activation="relu", dtype="float32", name="heatmap")
-    # 1 where a hidden node is active: min(h * large, 1) needs no comparison, which not every delegate has.
-    active = layers.ReLU(max_value=1.0, name="heatmap_active")(layers.Rescaling(1e12, name="heatmap_step")(fc.output))
+    scale, offset = _GATES[fc.activation.__name__]
+    active = layers.Rescaling(scale, offset, name="heatmap_step")(fc.output)
+    active = layers.ReLU(max_value=1.0, name="heatmap_active")(active)
     active = layers.Reshape((1, 1, fc.units), name="heatmap_gate")(active)
     heatmap = second(layers.Multiply(name="heatmap_masked")([first(features), active]))
-    first.set_weights([fc.kernel.value[None, None] if hasattr(fc.kernel, "value") else fc.kernel[None, None]])
-    second.set_weights([head.kernel.value[None, None] if hasattr(head.kernel, "value") else head.kernel[None, None]])
+    first.set_weights([ops.convert_to_numpy(fc.kernel)[None, None]])
+    second.set_weights([ops.convert_to_numpy(head.kernel)[None, None]])
     return keras.Model(
         model.input, {"probabilities": model.output["probabilities"], "heatmap": heatmap}, name="covid_cxnet_heatmap"
     )

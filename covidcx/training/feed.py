@@ -14,7 +14,7 @@ from keras import ops
 from covidcx.atomic import write_atomic
 from covidcx.data.cache import prepare_manifest, prepare_masks
 from covidcx.data.manifest import Manifest
-from covidcx.data.pipeline import Augment, AugmentPair, steps, training_dataset
+from covidcx.data.pipeline import Augment, AugmentPair, evaluation_dataset, steps, training_dataset
 from covidcx.errors import RecipeError
 from covidcx.training.lungs import enhancement_of, lung_masks
 from covidcx.training.recipe import Recipe
@@ -160,10 +160,15 @@ class Feed:
         write_atomic(path, table.to_csv(index=False, lineterminator="\n").encode())
 
     def _predict(self, model: keras.Model) -> Iterator[tuple[slice, np.ndarray]]:
-        for start in range(0, len(self.validation.images), _CHUNK):
+        part, batch = self.validation, self.recipe.batch
+        for start in range(0, len(part.images), _CHUNK):
             where = slice(start, start + _CHUNK)
-            images = _network(self.validation.images[where])
-            found = model.predict(images, batch_size=self.recipe.batch, verbose=0)[self.task.output]
+            images = part.images[where]
+            # Under TensorFlow Keras would make a pipeline of the array by itself, with the tuning thread that
+            # `covidcx.data.pipeline` switches off because it can hang.
+            tensorflow = keras.backend.backend() == "tensorflow"
+            source = evaluation_dataset(images, batch) if tensorflow else _network(images)
+            found = model.predict(source, batch_size=None if tensorflow else batch, verbose=0)[self.task.output]
             yield where, np.asarray(found, np.float32)
 
 

@@ -149,4 +149,4 @@ def versions() -> dict[str, str]:
 def command_line(name: str, manifest: Path, out: Path, overrides: Mapping[str, str]) -> str:
     """Return the command that repeats a run."""
     settings = [part for key, text in overrides.items() for part in ("--set", f"{key}={text}")]
-    return shlex.join(["covidcx", "train", name, "--manifest", str(manifest), "--out", str(out), *settings])
+    return shlex.join(["covidcx", "train", name, "--data", str(manifest), "--out", str(out), *settings])

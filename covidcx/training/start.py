@@ -10,6 +10,7 @@ import keras
 from covidcx.errors import WeightsError
 from covidcx.models import build
 from covidcx.models.restore import by_path, read_weights
+from covidcx.models.torch_mobilenet import load_torch_mobilenet
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ def transfer(model: keras.Model, path: Path) -> tuple[str, ...]:
 
     Args:
         model: the model.
-        path: weights file, or the folder of a bundle or of a finished run.
+        path: weights file, the folder of a bundle or of a finished run, or torchvision's MobileNetV2 (`.pth`).
 
     Returns:
         Paths of the variables taken over.
@@ -46,6 +47,8 @@ def transfer(model: keras.Model, path: Path) -> tuple[str, ...]:
     Raises:
         WeightsError: the file cannot be read or shares nothing with the model.
     """
+    if path.suffix == ".pth":
+        return tuple(load_torch_mobilenet(model, path))
     if path.is_dir():
         found = [path / name for name in ("best.weights.h5", "weights.h5") if (path / name).is_file()]
         if not found:

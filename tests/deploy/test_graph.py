@@ -207,6 +207,17 @@ def test_area_resampling_equals_numpy(shape):
     np.testing.assert_allclose(got, resize_area(pixels, 64, 48), rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("shape", [(512, 512), (300, 256), (1536, 256), (256, 384), (433, 512), (229, 512), (768, 1280)])
+def test_masks_whose_shares_tie_at_a_half_are_resampled_to_the_last_bit(shape):
+    rows, columns = np.arange(shape[0])[:, None], np.arange(shape[1])
+    run = tf.function(
+        lambda mask: graph.resize_area_graph(mask, 256, 256), input_signature=[tf.TensorSpec([None, None], tf.bool)]
+    )
+    for mask in ((rows + columns) % 2 == 0, rows % 6 + columns % 2 < 3, two_ellipses(shape)):
+        # More than equal up to rounding: `grow` compares these shares with a half.
+        np.testing.assert_array_equal(run(tf.constant(mask)).numpy(), resize_area(mask, 256, 256))
+
+
 @pytest.mark.parametrize("roi", [LungROI(), LungROI(kernel=1), LungROI(kernel=3, iterations=0), LungROI(kernel=7)])
 def test_grown_lungs_and_their_box_equal_numpy(roi):
     rng = np.random.default_rng(2)
@@ -217,6 +228,18 @@ def test_grown_lungs_and_their_box_equal_numpy(roi):
         np.testing.assert_array_equal(got.numpy(), expected)
         box = graph.bounding_box_graph(got, tf.constant(mask.shape, tf.int64), roi.margin)
         assert tuple(box.numpy().tolist()) == bounding_box(expected, mask.shape, roi.margin)
+
+
+@pytest.mark.parametrize("crop", [True, False])
+def test_specks_that_the_network_s_grid_misses_count_as_no_lungs(crop):
+    spec = Preprocessing(size=(16, 16), roi=LungROI(kernel=1, iterations=0, crop=crop, blank=True))
+    mask = np.zeros((256, 256), bool)
+    mask[10, 12] = mask[200, 220] = True
+    assert grow(mask, spec.roi).any()
+    run, pixels = traced(spec), chest_like((256, 256), 4)
+    assert compare(run, spec, pixels, mask)[0] <= 1
+    got = run(tf.constant(pixels), tf.constant(mask))
+    assert not bool(got.found) and got.box.numpy().tolist() == [0, 256, 0, 256]
 
 
 @pytest.mark.parametrize(

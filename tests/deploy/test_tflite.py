@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from covidcx.deploy.tflite import run_tflite, to_tflite
+from covidcx.deploy.tflite import QUANTIZATIONS, run_tflite, to_tflite
 from covidcx.errors import BundleError
 from covidcx.models import build
 
@@ -17,21 +17,27 @@ def unet():
 
 
 @pytest.fixture(scope="module")
+def converted(unet):
+    """TFLite content by quantisation."""
+    return {quantize: to_tflite(unet, quantize) for quantize in QUANTIZATIONS}
+
+
+@pytest.fixture(scope="module")
 def image():
     return np.random.default_rng(0).random((1, 64, 64, 1)).astype(np.float32)
 
 
 @pytest.mark.parametrize(("quantize", "tolerance"), [("none", 1e-5), ("float16", 2e-3)])
-def test_converted_model_computes_what_keras_computes(unet, image, quantize, tolerance):
-    found = run_tflite(to_tflite(unet, quantize), image)
+def test_converted_model_computes_what_keras_computes(unet, converted, image, quantize, tolerance):
+    found = run_tflite(converted[quantize], image)
     expected = np.asarray(unet(image, training=False)["lung"])
     assert np.ptp(expected) > 0.01, "a constant output would prove nothing"
     assert set(found) == {"lung"} and found["lung"].shape == (1, 64, 64, 1)
     assert np.abs(found["lung"] - expected).max() < tolerance
 
 
-def test_float16_halves_the_file(unet):
-    assert len(to_tflite(unet, "float16")) < 0.6 * len(to_tflite(unet))
+def test_float16_halves_the_file(converted):
+    assert len(converted["float16"]) < 0.6 * len(converted["none"])
 
 
 def test_outputs_keep_their_names_whatever_their_order(tmp_path):
@@ -45,10 +51,10 @@ def test_outputs_keep_their_names_whatever_their_order(tmp_path):
     assert found["ape"] == pytest.approx(-0.25)
 
 
-def test_only_builtin_operations_are_used(unet):
+def test_only_builtin_operations_are_used(converted):
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_content=to_tflite(unet))
+    interpreter = Interpreter(model_content=converted["float16"])
     names = {details["op_name"] for details in interpreter._get_ops_details()}
     assert names and not any(name.startswith(("Flex", "CUSTOM")) for name in names)
 

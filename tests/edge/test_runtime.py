@@ -98,6 +98,19 @@ def test_picture_without_lungs_is_refused(predictor, level):
         predictor(Radiograph(np.full((128, 128), level, np.float32)))
 
 
+def test_picture_on_which_the_segmenter_only_guesses_is_refused(predictor):
+    # The hand-made segmenter gives sigmoid(18 - 60 x 0.29) = 0.65 everywhere: an area of 100%, and no idea.
+    with pytest.raises(UnsupportedImageError, match=r"no clear lungs found.*0\.6\d.*0\.86"):
+        predictor(Radiograph(np.full((256, 256), 0.29, np.float32)))
+
+
+def test_lungs_that_are_hard_to_make_out_are_answered_with_a_warning(predictor):
+    pixels, mask = draw_chest(size=(256, 256))
+    pixels[mask] = 0.267  # sigmoid(18 - 60 x 0.267) = 0.88
+    warnings = predictor(Radiograph(pixels)).warnings
+    assert any("hard to make out (mean probability 0.8" in warning for warning in warnings)
+
+
 def test_one_pixel_does_not_crash(predictor):
     with pytest.raises(ImageError):
         predictor(Radiograph(np.full((1, 1), 0.7, np.float32)))

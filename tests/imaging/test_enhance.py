@@ -67,6 +67,18 @@ def test_adaptive_equalisation_equals_scikit_image(kind, radius):
     np.testing.assert_array_equal(enhance.equalize_adaptive(image, radius), rank.equalize(image, disk(radius)))
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (1, 90), (90, 1), (3, 120), (81, 81), (120, 5)])
+def test_adaptive_equalisation_of_slivers_and_white_areas_equals_the_definition(shape):
+    image = np.random.default_rng(sum(shape)).integers(240, 256, shape).astype(np.uint8)
+    image[:, shape[1] // 2 :] = 255
+    distance = np.hypot(*np.meshgrid(np.arange(shape[0]), np.arange(shape[1]), indexing="ij", sparse=True))
+    expected = np.empty(shape, np.uint8)
+    for y, x in np.ndindex(shape):
+        near = distance[np.abs(np.arange(shape[0]) - y)[:, None], np.abs(np.arange(shape[1]) - x)] <= 40
+        expected[y, x] = 255 * int((image[near] <= image[y, x]).sum()) // int(near.sum())
+    np.testing.assert_array_equal(enhance.equalize_adaptive(image), expected)
+
+
 def test_adaptive_equalisation_by_hand():
     image = np.array([[5, 9, 7]], np.uint8)
     # Of the pixels within one step: {5, 9}, {5, 9, 7}, {9, 7}: ranks 1 of 2, 3 of 3, 1 of 2.
@@ -242,6 +254,19 @@ def test_beasf_survives_an_image_that_is_nearly_black():
 def test_beasf_refuses_an_unknown_variant():
     with pytest.raises(ImageError, match=r"'matlab'.*arriaga_garcia, covid_cxnet"):
         enhance.equalize_beasf(picture("smooth"), variant="matlab")
+
+
+@pytest.mark.parametrize("gamma", [float("nan"), -1.5, 0.0, 1e-9, 101.0, float("inf")])
+def test_beasf_refuses_a_slope_it_cannot_draw(gamma):
+    with pytest.raises(ImageError, match="gamma lies within"):
+        enhance.equalize_beasf(picture("smooth"), gamma)
+
+
+@pytest.mark.parametrize("gamma", enhance.GAMMA)
+def test_beasf_is_sound_at_both_ends_of_its_slopes(gamma):
+    with np.errstate(all="raise", under="ignore"):
+        table = enhance.beasf_table(picture("smooth"), gamma, "covid_cxnet").astype(int)
+    assert table[0] == 0 and table[255] == 255 and (np.diff(table) >= 0).all()
 
 
 # --- winsorising

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from covidcx.errors import ImageError
+from covidcx.errors import ImageError, UnreadableImageError
 from covidcx.imaging import enhance
 from covidcx.imaging.preprocessing import CHANNELS, Geometry, Preprocessing, prepare
 from covidcx.imaging.radiograph import Radiograph
@@ -94,29 +94,15 @@ def test_unknown_setting_is_refused_with_a_suggestion():
         Preprocessing.from_dict({"winsorize": 92.5})
 
 
+def test_hashes_of_released_settings_stay():
+    # They name caches and stand in the bundles' records.
+    assert Preprocessing().hash == "9d4ba3cbf924"
+    assert Preprocessing(roi=LungROI()).hash == "3b1b6a192f17"
+
+
 def test_unknown_channel_is_refused_with_a_suggestion():
     with pytest.raises(ImageError, match=r"'clahee'\. Did you mean 'clahe'\?.*beasf"):
         Preprocessing(channels=("original", "clahee"))
-
-
-@pytest.mark.parametrize(
-    ("settings", "shown"),
-    [
-        ({"size": (321, 320)}, "321"),
-        ({"size": (0, 320)}, r"\(0, 320\)"),
-        ({"size": (-8, 8)}, "-8"),
-        ({"size": (320, 320), "clahe_tiles": (7, 8)}, r"\(7, 8\)"),
-        ({"histogram": (0.0, 1.0)}, "received 2"),
-        ({"winsorise": 101.0}, "101"),
-        ({"winsorise": 5.0, "winsorise_low": 5.0}, "5.0 and 5.0"),
-        ({"winsorise": 50.0, "winsorise_low": -1.0}, "-1.0"),
-        ({"winsorise": float("nan")}, "nan"),
-        ({"lung_statistics": True}, "LungROI"),
-    ],
-)
-def test_impossible_settings_are_refused_with_the_value(settings, shown):
-    with pytest.raises(ImageError, match=shown):
-        Preprocessing(**settings)
 
 
 def test_only_a_roi_needs_lungs():
@@ -207,6 +193,47 @@ def test_missing_and_misshapen_masks_are_refused(pixels):
         prepare(pixels, spec)
     with pytest.raises(ImageError, match=r"\(200, 160\), received \(160, 200\)"):
         prepare(pixels, spec, np.ones((160, 200), bool))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "shown"),
+    [
+        (np.zeros((32, 32), np.uint8), "uint8"),
+        (np.zeros((32, 32), bool), "bool"),
+        (np.zeros((32, 32, 3), np.float32), r"\(32, 32, 3\)"),
+        (np.zeros((0, 32), np.float32), r"\(0, 32\)"),
+        (np.zeros((32, 0), np.float32), r"\(32, 0\)"),
+        (np.full((32, 32), 128.0, np.float32), "128"),
+        (np.full((32, 32), -0.5), "-0.5"),
+        (np.where(np.eye(32, dtype=bool), np.nan, 0.5), "nan"),
+        (np.where(np.eye(32, dtype=bool), np.inf, 0.5), "inf"),
+        ([[0.0, 1.0]], "list"),
+    ],
+)
+def test_arrays_that_are_no_radiograph_are_refused_with_what_they_are(wrong, shown):
+    for spec in (Preprocessing(size=(32, 32)), Preprocessing(size=(32, 32), roi=LungROI())):
+        with pytest.raises(ImageError, match=rf"received.*{shown}") as caught:
+            prepare(wrong, spec, np.ones(np.shape(wrong)[:2], bool))
+        assert "\n" not in str(caught.value)
+
+
+def test_pixels_a_rounding_beyond_the_range_are_prepared():
+    pixels = np.linspace(0, 1, 64 * 64).reshape(64, 64)
+    expected = prepare(pixels, Preprocessing(size=(32, 32)))
+    np.testing.assert_array_equal(
+        prepare(pixels * (1 + 1e-8) - 5e-9, Preprocessing(size=(32, 32))).image, expected.image
+    )
+
+
+def test_masks_that_are_not_bool_are_refused(pixels, lungs):
+    with pytest.raises(ImageError, match="bool, received uint8"):
+        prepare(pixels, Preprocessing(size=(64, 64), roi=LungROI()), lungs.astype(np.uint8) * 255)
+
+
+@pytest.mark.parametrize("shape", [(0, 0), (0, 32), (32, 0)])
+def test_radiographs_without_pixels_are_refused(shape):
+    with pytest.raises(UnreadableImageError, match=rf"no pixels, received \({shape[0]}, {shape[1]}\)"):
+        Radiograph(np.zeros(shape, np.float32))
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])

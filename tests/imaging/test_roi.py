@@ -140,8 +140,40 @@ def test_segmented_lungs_come_back_in_the_image_s_own_pixels():
         ({"margin": 1.5}, "1.5"),
         ({"margin": -0.1}, "-0.1"),
         ({"margin": float("nan")}, "nan"),
+        ({"margin": "wide"}, "'wide'"),
+        ({"margin": True}, "margin.*True"),
+        ({"enhance": None}, "None"),
+        ({"kernel": 0}, "1 or more, received 0"),
+        ({"kernel": -1}, "1 or more, received -1"),
+        ({"kernel": True}, "kernel.*True"),
+        ({"kernel": 5.0}, "kernel.*5.0"),
+        ({"kernel": "5"}, "kernel.*'5'"),
+        ({"iterations": 1.5}, "iterations.*1.5"),
+        ({"iterations": True}, "iterations.*True"),
+        ({"crop": 1}, "crop.*received 1"),
+        ({"blank": "no"}, "blank.*'no'"),
     ],
 )
 def test_impossible_settings_are_refused_with_the_value(settings, shown):
-    with pytest.raises(ImageError, match=shown):
+    with pytest.raises(ImageError, match=shown) as caught:
         LungROI(**settings)
+    assert "\n" not in str(caught.value)
+
+
+def test_numbers_are_kept_as_one_type():
+    roi = LungROI(kernel=np.int64(3), margin=0)
+    assert type(roi.kernel) is int and type(roi.margin) is float
+
+
+@pytest.mark.parametrize("crop", [True, False])
+def test_specks_that_the_network_s_grid_misses_count_as_no_lungs(crop):
+    # Two specks of one cell in opposite corners; every network pixel looks between them.
+    mask = np.zeros((256, 256), bool)
+    mask[10, 12] = mask[200, 220] = True
+    pixels = np.random.default_rng(0).random((256, 256)).astype(np.float32)
+    roi = LungROI(kernel=1, iterations=0, crop=crop, blank=True)
+    assert grow(mask, roi).any()
+    prepared = prepare(pixels, Preprocessing(size=(16, 16), roi=roi), mask)
+    assert prepared.geometry.lungs_found is False and prepared.lungs is None
+    assert prepared.geometry.box == (0, 256, 0, 256)
+    np.testing.assert_array_equal(prepared.image, prepare(pixels, Preprocessing(size=(16, 16))).image)

@@ -11,7 +11,9 @@ import pytest
 from covidcx.errors import MissingDependencyError, WeightsError
 from covidcx.models.covid_cxnet import covid_cxnet
 from covidcx.models.densenet_names import backbone_layers, backbone_paths
+from covidcx.models.keras_h5 import read_keras_h5
 from covidcx.models.restore import by_path
+from covidcx.models.torch_densenet import read_torch
 from covidcx.models.weights import CHEXNET_LABELS, XRV_LABELS, chexnet, imagenet_backbone, transfer_backbone
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed (pip install torch)")
@@ -66,8 +68,6 @@ def test_published_chexnet_checkpoint_computes_what_pytorch_computes(imported, i
 
 @pytest.mark.parametrize("form", ["torchvision names", "module prefix", "old pickle format, labels recorded"])
 def test_other_spellings_of_the_same_checkpoint_give_the_same_weights(form, reference, backbone, tmp_path):
-    from covidcx.models.torch_densenet import read_torch
-
     state, path = reference.state_dict(), tmp_path / "model.pth"
     if form == "torchvision names":
         torch.save(state, path)
@@ -98,13 +98,23 @@ def test_torchxrayvision_state_computes_what_pytorch_computes_on_its_own_scale(i
     assert any("third" in note for note in imported.notes)
 
 
-@pytest.mark.parametrize("form", ["weights only", "whole model", "nested model"])
-def test_keras_2_files_give_the_same_numbers(form, backbone, images, expected, tmp_path):
-    _write_keras_2(tmp_path / "chexnet.h5", backbone, form)
-    imported = chexnet(tmp_path / "chexnet.h5", input_shape=SHAPE)
+def test_keras_2_file_gives_the_same_numbers_under_its_labels(backbone, images, expected, tmp_path):
+    _write_keras_2(tmp_path / "chexnet.h5", backbone, "weights only")
+    spelled = [label.replace("_", " ").lower() for label in CHEXNET_LABELS]
+    imported = chexnet(tmp_path / "chexnet.h5", spelled, SHAPE)
     np.testing.assert_allclose(imported.model(images, training=False)["probabilities"], expected, atol=1e-4)
-    assert imported.source == "keras-h5"
-    assert bool(imported.notes) == (form == "nested model")
+    assert (imported.labels, imported.source, imported.notes) == (tuple(spelled), "keras-h5", ())
+
+
+@pytest.mark.parametrize("form", ["weights only", "whole model", "nested model"])
+def test_every_keras_2_layout_gives_the_same_arrays(form, backbone, tmp_path):
+    _write_keras_2(tmp_path / "chexnet.h5", backbone, form)
+    published = read_keras_h5(tmp_path / "chexnet.h5")
+    assert set(published.arrays) == {*backbone_paths(), "head/kernel", "head/bias"}
+    assert all(np.array_equal(published.arrays[key], backbone[key]) for key in backbone_paths())
+    assert np.array_equal(published.arrays["head/bias"], backbone["probabilities/bias"])
+    assert bool(published.notes) == (form == "nested model")  # a nested file does not list DenseNet's layers
+    assert published.final_relu
 
 
 def test_weights_of_keras_before_2_2_3_are_rebuilt_without_the_final_relu(backbone, images, tmp_path):
@@ -115,15 +125,13 @@ def test_weights_of_keras_before_2_2_3_are_rebuilt_without_the_final_relu(backbo
     assert any("without a ReLU" in note for note in imported.notes)
 
 
-def test_a_given_label_order_is_verified(imported, backbone, tmp_path):
+def test_labels_in_another_order_are_refused_with_both_orders(backbone, tmp_path):
     _write_keras_2(tmp_path / "chexnet.h5", backbone, "weights only")
-    spelled = [label.replace("_", " ").lower() for label in CHEXNET_LABELS]
-    assert chexnet(tmp_path / "chexnet.h5", spelled, SHAPE).labels == tuple(spelled)
     with pytest.raises(WeightsError, match=r"order Cardiomegaly, Atelectasis, .* whose order is Atelectasis, Card"):
         chexnet(tmp_path / "chexnet.h5", [CHEXNET_LABELS[1], CHEXNET_LABELS[0], *CHEXNET_LABELS[2:]], SHAPE)
 
 
-def test_misfits_are_refused_with_both_shapes(reference, backbone, tmp_path):
+def test_misfits_are_refused_with_both_shapes(reference, backbone, target, tmp_path):
     state = reference.state_dict()
     path = tmp_path / "x.pth"
     torch.save({**state, "classifier.weight": torch.zeros(5, 1024), "classifier.bias": torch.zeros(5)}, path)
@@ -131,13 +139,13 @@ def test_misfits_are_refused_with_both_shapes(reference, backbone, tmp_path):
         chexnet(path, input_shape=SHAPE)
     torch.save({**state, "features.norm0.weight": torch.zeros(32)}, path)
     with pytest.raises(WeightsError, match=r"conv1_bn/gamma is \(32,\) in the source and \(64,\) in the model"):
-        chexnet(path, input_shape=SHAPE)
+        imagenet_backbone(target, path)
     torch.save({**state, "features.denseblock1.denselayer7.conv1.weight": torch.zeros(1)}, path)
     with pytest.raises(WeightsError, match=r"unknown keys \(features.denseblock1.denselayer7.conv1.weight\)"):
-        chexnet(path, input_shape=SHAPE)
+        imagenet_backbone(target, path)
     torch.save({key: value for key, value in state.items() if "transition2.conv" not in key}, path)
     with pytest.raises(WeightsError, match=r"1 of DenseNet-121's 604 variables are missing in the file \(pool3_conv"):
-        chexnet(path, input_shape=SHAPE)
+        imagenet_backbone(target, path)
     _write_keras_2(tmp_path / "x.h5", {**backbone, "fc1/kernel": np.zeros((2, 2))}, "weights only")
     with pytest.raises(WeightsError, match="2 other layers"):
         chexnet(tmp_path / "x.h5", input_shape=SHAPE)

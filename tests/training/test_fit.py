@@ -47,7 +47,7 @@ def test_folder_holds_recipe_log_weights_predictions_and_record(classifier, mani
     assert record["status"] == "finished" and record["recipe"]["seed"] == 3
     assert record["data"]["rows"]["train"] == {"cap": 5, "covid": 4, "normal": 5, "other": 4}
     assert {"keras", "numpy", "python"} <= record["versions"].keys() and record["precision"] == "float32"
-    assert record["command"].startswith("covidcx train tiny-classifier --manifest")
+    assert record["command"].startswith("covidcx train tiny-classifier --data")
     assert "--set epochs=2" in record["command"]
     assert record["best"]["value"] == classifier.best_value
     assert classifier.best_value == pytest.approx(max(float(row["val_macro_f1"]) for row in log), rel=1e-5)

@@ -15,7 +15,7 @@ from covidcx.training.recipe import LossSettings, ModelSettings, OptimizerSettin
 
 RECIPE = Recipe(
     name="covid-cxnet",
-    model=ModelSettings("covid-cxnet", {"lung_pooling": True}),
+    model=ModelSettings("covid-cxnet", {"lung_pooling": True, "activation": "elu"}),
     preprocessing=Preprocessing(
         size=(128, 128),
         channels=("original", "clahe", "beasf"),
