@@ -71,11 +71,14 @@ def evaluate(
     bundle = bundle if not isinstance(bundle, str | Path) else Bundle.open(bundle)
     table = Manifest.read(manifest)
     _, names = select(table.frame, split)
+    # A file listed twice would count twice and seem to be two images of one patient.
+    repeated = table.frame["image"].duplicated().to_numpy()
+    distinct = table.take(~repeated)
     out = Path(out)
     if bundle.task == "segment":
-        answers: PredictionTable | MaskTable = predict_masks(bundle, table, split, segmenter or engine)
+        answers: PredictionTable | MaskTable = predict_masks(bundle, distinct, split, segmenter or engine)
     else:
-        answers = predict_manifest(bundle, table, split, engine, segmenter)
+        answers = predict_manifest(bundle, distinct, split, engine, segmenter)
     sections = {}
     for name in names:
         own = answers.take([i for i, own in enumerate(answers.splits) if own == name])
@@ -97,7 +100,7 @@ def evaluate(
         "temperature": bundle.temperature,
         "splits": sections,
         "failures": [{"image": f.image, "reason": f.reason} for f in answers.failures],
-        "notes": _notes(bundle, table, names),
+        "notes": [*_notes(bundle, table, names), *_repeated(table, repeated, names)],
     }
     out.mkdir(parents=True, exist_ok=True)
     write_report(result, answers, out, figures)
@@ -271,6 +274,14 @@ def _provenance(bundle: "Bundle", manifest: "Manifest", names: tuple[str, ...]) 
         "trained_on_split_hash": bundle.training.get("split_hash"),
         "evaluated": list(names),
     }
+
+
+def _repeated(manifest: "Manifest", repeated: np.ndarray, names: tuple[str, ...]) -> list[str]:
+    here = repeated & manifest.frame["split"].isin(names).to_numpy()
+    if not here.any():
+        return []
+    lines = ", ".join(str(line) for line, out in zip(manifest.lines, here, strict=True) if out)
+    return [f"{int(here.sum())} rows name an image that is already listed and were left out (lines {lines})."]
 
 
 def _notes(bundle: "Bundle", manifest: "Manifest", names: tuple[str, ...]) -> list[str]:

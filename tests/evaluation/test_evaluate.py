@@ -275,6 +275,17 @@ def test_notes_warn_of_leaks_and_of_a_split_that_was_used(tmp_path):
     assert "Split val was used to choose" in notes
 
 
+def test_an_image_listed_twice_counts_once_and_is_named(tmp_path):
+    rows = _rows(tmp_path, [("normal", "test", "a", 4), ("cap", "test", "a", 4), ("covid", "test", "b", 4)])
+    once = evaluate(_bundle(tmp_path / "b"), _write(tmp_path, rows), tmp_path / "x", engine=by_brightness, bootstrap=0,
+                    figures=False)  # fmt: skip
+    twice = evaluate(_bundle(tmp_path / "b"), _write(tmp_path, [*rows, rows[0], rows[-1]]), tmp_path / "y",
+                     engine=by_brightness, bootstrap=0, figures=False)  # fmt: skip
+    assert twice["splits"]["test"]["metrics"] == once["splits"]["test"]["metrics"]
+    assert twice["splits"]["test"]["images"] == 12
+    assert any("2 rows name an image that is already listed" in note and "14, 15" in note for note in twice["notes"])
+
+
 def test_lungs_are_found_for_a_preprocessing_with_roi(study):
     folder = study[1].parent
     spec = Preprocessing(size=(32, 32), channels=("original",), roi=LungROI(enhance="none", blank=True))
@@ -342,8 +353,10 @@ def masks(tmp_path_factory):
             row["lung_mask_2"] = f"lung_masks/{i}_gb.png"
         rows.append(row)
     cv2.imwrite(str(root / "lung_masks/small.png"), np.zeros((5, 5), np.uint8))
-    rows.append({**rows[0], "image": "images/1.png", "lung_mask": "lung_masks/small.png", "lung_mask_2": ""})
-    rows.append({**rows[0], "lung_mask": "", "lung_mask_2": "", "label": "normal"})
+    for name in ("small", "bare"):
+        cv2.imwrite(str(root / f"images/{name}.png"), image)
+    rows.append({**rows[0], "image": "images/small.png", "lung_mask": "lung_masks/small.png", "lung_mask_2": ""})
+    rows.append({**rows[0], "image": "images/bare.png", "lung_mask": "", "lung_mask_2": "", "label": "normal"})
     manifest = _write(root, rows)
     bundle = _bundle(root / "lungs", task="segment", labels=["lung"], operating_points={},
                      preprocessing=Preprocessing(size=(256, 256), channels=("original",)))  # fmt: skip
