@@ -5,14 +5,18 @@ import random
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 
 from covidcx.errors import WeightsError
 from covidcx.models import build
-from covidcx.models.restore import by_path, read_weights
+from covidcx.models.restore import FORMAT, by_path, read_weights
 from covidcx.models.torch_mobilenet import load_torch_mobilenet
+from covidcx.models.weights import imagenet_backbone
 
 log = logging.getLogger(__name__)
+
+_TORCH_SUFFIXES = (".pth", ".pt", ".tar")
 
 
 def seeded_build(spec: dict[str, Any], seed: int) -> keras.Model:
@@ -39,7 +43,8 @@ def transfer(model: keras.Model, path: Path) -> tuple[str, ...]:
 
     Args:
         model: the model.
-        path: weights file, the folder of a bundle or of a finished run, or torchvision's MobileNetV2 (`.pth`).
+        path: weights file written by covidcx, the folder of a bundle or of a finished run, or a published file for
+            the model's backbone: CheXNet, torchxrayvision or ImageNet for DenseNet-121, torchvision's MobileNetV2.
 
     Returns:
         Paths of the variables taken over.
@@ -47,13 +52,13 @@ def transfer(model: keras.Model, path: Path) -> tuple[str, ...]:
     Raises:
         WeightsError: the file cannot be read or shares nothing with the model.
     """
-    if path.suffix == ".pth":
-        return tuple(load_torch_mobilenet(model, path))
     if path.is_dir():
         found = [path / name for name in ("best.weights.h5", "weights.h5") if (path / name).is_file()]
         if not found:
             raise WeightsError(f"{path} holds neither best.weights.h5 nor weights.h5; give the weights file itself")
         path = found[0]
+    if not _own_format(path):
+        return tuple(_fill_published(model, path))
     stored, variables = read_weights(path), by_path(model)
     fits = tuple(key for key, v in variables.items() if key in stored and stored[key].shape == tuple(v.shape))
     if not fits:
@@ -63,6 +68,23 @@ def transfer(model: keras.Model, path: Path) -> tuple[str, ...]:
     rest = sorted(set(variables) - set(fits))
     log.info("initial weights: %d of %d variables from %s%s", len(fits), len(variables), path, _listed(rest))
     return fits
+
+
+def _own_format(path: Path) -> bool:
+    if path.suffix in _TORCH_SUFFIXES:
+        return False
+    try:
+        with h5py.File(path, "r") as file:
+            return file.attrs.get("format") == FORMAT
+    except OSError:
+        # `read_weights` says what is wrong with it.
+        return True
+
+
+def _fill_published(model: keras.Model, path: Path) -> list[str]:
+    if any(layer.name == "out_relu" for layer in model.layers):
+        return load_torch_mobilenet(model, path)
+    return imagenet_backbone(model, path)
 
 
 def _listed(rest: list[str]) -> str:

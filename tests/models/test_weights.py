@@ -214,6 +214,19 @@ def test_imagenet_weights_come_from_a_local_file(backbone, target, tmp_path):
     assert all(np.array_equal(filled[key].value, arrays[key]) for key in backbone_paths())
 
 
+def test_training_starts_from_a_published_file_as_from_one_of_ours(backbone, target, tmp_path):
+    from covidcx.training.start import transfer
+
+    arrays = {key: values + 2 for key, values in backbone.items() if not key.startswith("probabilities")}
+    _write_keras_2(tmp_path / "published.h5", arrays, "weights only")
+    assert len(transfer(target, tmp_path / "published.h5")) == 241
+    assert all(np.array_equal(by_path(target)[key].value, arrays[key]) for key in backbone_paths())
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["x"] = np.zeros(3)
+    with pytest.raises(WeightsError, match=r"other\.h5"):
+        transfer(target, tmp_path / "other.h5")
+
+
 def test_offline_imagenet_is_an_error_and_never_a_random_start(imported, monkeypatch):
     def offline(*args, **kwargs):
         raise Exception("URL fetch failure")  # what Keras raises
