@@ -142,7 +142,7 @@ def _resize_first_axis(image: tf.Tensor, size: int) -> tf.Tensor:
     lower = tf.gather(cumulative, whole)
     edges = lower + (tf.gather(cumulative, tf.minimum(whole + 1, length)) - lower) * part[:, None]
     resampled = (edges[1:] - edges[:-1]) * (size / tf.cast(length, tf.float64))
-    # As in NumPy, an axis of the right length stays as it is: where a mask's share ties at a half, the last bit decides.
+    # As in NumPy, an axis of the right length stays as it is: where a mask's share ties at a half, its last bit counts.
     unchanged = tf.gather(image, tf.minimum(tf.range(size, dtype=tf.int64), length - 1))
     return tf.where(length == size, unchanged, resampled)
 
