@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from covidcx.data.manifest import Manifest
+from covidcx.data.manifest import Manifest, Problem
 from covidcx.data.splits import split_hash
 from covidcx.errors import ManifestError
 from covidcx.training.recipe import Recipe
@@ -25,12 +25,14 @@ class Rows:
     Attributes:
         train: rows learnt from.
         val: rows the checkpoint is chosen on.
-        manifest: the whole table.
+        manifest: the table without the rows of leaking patients.
+        split_hash: of the whole table.
     """
 
     train: Manifest
     val: Manifest
     manifest: Manifest
+    split_hash: str
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
@@ -47,7 +49,7 @@ class Rows:
         for part in (self.train, self.val):
             for row in part.frame[list(_IDENTITY)].itertuples(index=False):
                 digest.update("\x1f".join(map(str, row)).encode() + b"\n")
-        named = {"split_hash": split_hash(self.manifest.frame), "rows_hash": digest.hexdigest()[:12]}
+        named = {"split_hash": self.split_hash, "rows_hash": digest.hexdigest()[:12]}
         return {**named, "rows": self.counts}
 
 
@@ -65,6 +67,7 @@ def select(recipe: Recipe, task: Task, manifest: Manifest) -> Rows:
     Raises:
         ManifestError: a used row has a problem (every kind is named, with its line), or a part is empty.
     """
+    whole = split_hash(manifest.frame)
     manifest = _without_leaks(recipe, manifest)
     parts = {}
     for name, splits in (("train", recipe.train_splits), ("val", recipe.val_splits)):
@@ -82,12 +85,12 @@ def select(recipe: Recipe, task: Task, manifest: Manifest) -> Rows:
                 f"{manifest.path} has no row with a {what} in split {', '.join(splits)}; "
                 f"fill the column 'split' (covidcx data split) or set {name}_splits"
             )
-    rows = Rows(parts["train"], parts["val"], manifest)
+    rows = Rows(parts["train"], parts["val"], manifest, whole)
     if recipe.task == "classify":
         classes = rows.val.frame["label"].isin(recipe.labels)
         if not classes.any():
             raise ManifestError(f"split {', '.join(recipe.val_splits)} has no image of {', '.join(recipe.labels)}")
-    _check(rows)
+    _check(rows, set(recipe.train_splits))
     for split, labels in rows.counts.items():
         log.info("split %s: %d images (%s)", split, sum(labels.values()), _counted(labels))
     return rows
@@ -108,15 +111,20 @@ def _without_leaks(recipe: Recipe, manifest: Manifest) -> Manifest:
     return manifest.without_lines(line for line, out in zip(manifest.lines, leaking, strict=True) if out)
 
 
-def _check(rows: Rows) -> None:
+def _check(rows: Rows, trained: set[str]) -> None:
     lines = {*rows.train.lines, *rows.val.lines}
     cells = {name: {*rows.train.frame[name], *rows.val.frame[name]} for name in ("image", "patient_id")}
-    # A doubled image or a patient in two splits is reported once, on the other row's line.
-    found = [
-        problem
-        for problem in rows.manifest.problems()
-        if problem.row in lines or problem.value in cells.get(problem.column, ())
-    ]
+    frame = rows.manifest.frame
+
+    def matters(problem: Problem) -> bool:
+        # A doubled image or a patient in two splits is reported once, on the other row's line.
+        if problem.row not in lines and problem.value not in cells.get(problem.column, ()):
+            return False
+        # A patient in two splits that are both learned from gives nothing away.
+        splits = set(frame["split"][frame["patient_id"] == problem.value]) if problem.column == "patient_id" else set()
+        return not splits or not splits <= trained
+
+    found = [problem for problem in rows.manifest.problems() if matters(problem)]
     if found:
         first = "; ".join(str(problem) for problem in found[:_SHOWN])
         more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""

