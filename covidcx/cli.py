@@ -207,10 +207,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 def _bundle_run(arguments: argparse.Namespace) -> int:
     from covidcx.deploy.from_run import bundle_from_run
 
-    bundle = bundle_from_run(
-        arguments.run_folder, arguments.out, rule=arguments.rule, data=arguments.trained_on,
-        data_licences=arguments.data_licence,
-    )  # fmt: skip
+    chosen = {"rule": arguments.rule, "data": arguments.trained_on, "data_licences": arguments.data_licence}
+    bundle = bundle_from_run(arguments.run_folder, arguments.out, **chosen)
     print(f"bundle: {bundle.folder}")
     for label, point in bundle.operating_points.items():
         print(f"{label} is called at {point['threshold']:.4f}: {point['rule']}")
