@@ -305,8 +305,8 @@ def test_every_help_has_an_example(command, capsys):
 
 def test_reader_of_a_pipe_may_leave(repo):
     code = (
-        "import sys\nfrom covidcx import cli\n"
-        "cli._predict = lambda _: [print('x' * 100) for _ in range(10000)] and 0\n"
+        "import sys\nfrom covidcx import cli\nfrom covidcx.commands import screen\n"
+        "screen._predict = lambda _: [print('x' * 100) for _ in range(10000)] and 0\n"
         "sys.exit(cli.main(['predict', 'x']))"
     )
     done = subprocess.run(

@@ -1,0 +1,103 @@
+"""`covidcx train`, `bundle`, `evaluate` and `card`: from a table to a measured bundle."""
+# ruff: noqa: T201 - the command line prints.
+
+import argparse
+from pathlib import Path
+
+from covidcx.commands.options import OK, command, out, seed
+from covidcx.errors import RecipeError
+from covidcx.finding import DISCLAIMER
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from covidcx.training import train
+
+    overrides = {}
+    for setting in arguments.set:
+        key, equals, value = setting.partition("=")
+        if not equals or not key.strip():
+            raise RecipeError(f"--set is {setting!r}; write it as key=value, such as --set epochs=3")
+        overrides[key.strip()] = value
+    result = train(arguments.recipe, arguments.data, arguments.out, overrides, resume=arguments.resume)
+    print(f"best epoch {result.best_epoch} of {result.epochs}: {result.metric} {result.best_value:.4f}")
+    print(f"weights: {result.weights}\nlog:     {result.out / 'log.csv'}")
+    return OK
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from covidcx.evaluation import evaluate, headline
+
+    split = None if arguments.split == "all" else arguments.split
+    result = evaluate(arguments.bundle, arguments.manifest, arguments.out, split, arguments.bootstrap, arguments.seed)
+    for name, section in headline(result).items():
+        print(f"{name}: {section['images']} images of {section['patients']} patients")
+        for metric, value in section["metrics"].items():
+            print(f"  {metric:32} {_interval(value)}")
+    print(f"report: {arguments.out / 'REPORT.md'}\n{DISCLAIMER}")
+    return OK
+
+
+def _bundle_run(arguments: argparse.Namespace) -> int:
+    from covidcx.deploy.from_run import bundle_from_run
+
+    chosen = {"rule": arguments.rule, "data": arguments.trained_on, "data_licences": arguments.data_licence}
+    bundle = bundle_from_run(arguments.run_folder, arguments.out, **chosen)
+    print(f"bundle: {bundle.folder}")
+    for label, point in bundle.operating_points.items():
+        print(f"{label} is called at {point['threshold']:.4f}: {point['rule']}")
+    return OK
+
+
+def _card(arguments: argparse.Namespace) -> int:
+    from covidcx.deploy.from_run import add_card
+
+    print(f"card: {add_card(arguments.bundle, arguments.metrics)}")
+    return OK
+
+
+def _interval(value: dict[str, float | None]) -> str:
+    middle, low, high = (value[part] for part in ("value", "low", "high"))
+    if middle is None:
+        return "undefined"
+    return f"{middle:.3f}" + (f"  [{low:.3f}, {high:.3f}]" if low is not None and high is not None else "")
+
+
+def add_train(commands) -> None:
+    text = "train a recipe on a manifest; needs: pip install 'covidcx[train]'"
+    example = "covidcx train lung-unet --data phantom/manifest.csv --out runs/lungs --set epochs=3"
+    parser = command(commands, "train", _train, text, example)
+    parser.add_argument("recipe", help="lung-unet, covid-cxnet, ...")
+    parser.add_argument("--data", "--manifest", type=Path, required=True, metavar="MANIFEST", help="manifest.csv")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run: checkpoints, logs, weights")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="replace a setting; repeatable")
+    parser.add_argument("--resume", action="store_true", help="continue a run that was stopped or killed")
+
+
+def add_evaluate(commands) -> None:
+    text = "measure a bundle on a manifest, with 95% intervals; needs: pip install 'covidcx[train]'"
+    example = "covidcx evaluate covid-cxnet phantom/manifest.csv --out report --split test"
+    parser = command(commands, "evaluate", _evaluate, text, example)
+    parser.add_argument("bundle", help="name or folder of a bundle")
+    parser.add_argument("manifest", type=Path, help="manifest.csv")
+    out(parser, "evaluation")
+    parser.add_argument("--split", default="test", help="a split, several with commas, or all (default: test)")
+    parser.add_argument("--bootstrap", type=int, default=1000, help="resamples per interval (default: 1000)")
+    seed(parser)
+
+
+def add_bundle(commands) -> None:
+    text = "turn a finished run into a bundle; temperature and operating point are chosen on its validation rows"
+    example = "covidcx bundle runs/lungs --out saved_models/lungs"
+    parser = command(commands, "bundle", _bundle_run, text, example)
+    parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder that covidcx train wrote")
+    parser.add_argument("--out", type=Path, required=True, help="the bundle's folder; its name is the bundle's name")
+    parser.add_argument("--rule", default="sensitivity>=0.95", help="COVID threshold (default: %(default)s)")
+    parser.add_argument("--trained-on", default="", metavar="TEXT", help="the training data in a sentence")
+    parser.add_argument("--data-licence", action="append", default=[], metavar="TEXT", help="its licence; repeatable")
+
+
+def add_card(commands) -> None:
+    text = "put measured figures and the model card into a bundle"
+    parser = command(commands, "card", _card, text, "covidcx card saved_models/lungs evaluation/metrics.json")
+    parser.add_argument("bundle", type=Path, help="folder of the bundle")
+    parser.add_argument("metrics", type=Path, help="metrics.json that covidcx evaluate wrote for this bundle")
