@@ -317,11 +317,11 @@ def test_reader_of_a_pipe_may_leave(repo):
 
 
 def test_programming_errors_are_not_hidden(monkeypatch):
-    from covidcx import cli
+    from covidcx.commands import screen
 
     def broken(_):
         raise ImportError("no module", name="covidcx.nonsense")
 
-    monkeypatch.setattr(cli, "_predict", broken)
+    monkeypatch.setattr(screen, "_predict", broken)
     with pytest.raises(ImportError):
         main(["predict", "x"])
