@@ -7,8 +7,17 @@ from covidcx.errors import RecipeError, did_you_mean
 
 FEATURES, LUNG_FEATURES = "relu", "lung_features"
 STRIDE = 32
-"""Input pixels per cell of the last feature map."""
+"""Input pixels per cell of the last feature map unless `output_stride` says otherwise."""
 BACKBONES = {"densenet121": "DenseNet121", "mobilenet_v2": "MobileNetV2"}
+
+
+_LAST_HALVING = {
+    "densenet121": {"pool4_pool": {"pool_size": (1, 1), "strides": (1, 1)}},
+    "mobilenet_v2": {
+        "block_13_pad": {"padding": ((1, 1), (1, 1))},
+        "block_13_depthwise": {"strides": (1, 1)},
+    },
+}
 
 
 # The activation's derivative as min(max(scale * h + offset, 0), 1) of its own output h, which needs no comparison that
@@ -30,6 +39,7 @@ def covid_cxnet(
     lung_pooling: bool = False,
     activation: str = "relu",
     backbone: str = "densenet121",
+    output_stride: int = STRIDE,
 ) -> keras.Model:
     """Build COVID-CXNet; the weights are random until filled (see `covidcx.models.weights`).
 
@@ -43,8 +53,12 @@ def covid_cxnet(
         dropout: dropping rate after it.
         lung_pooling: average the last feature map over the lungs only, weighting each cell by its share of pixels that
             preprocessing did not blank. What lies outside can then move neither the answer nor the heat map. Needs
-            input sides that are multiples of 32.
+            input sides that are multiples of `output_stride`.
         normalization: `"imagenet"` inserts the mean and deviation that CheXNet and PyTorch's ImageNet weights expect.
+        activation: of the fully connected layer, `relu` as the paper or `elu`, whose nodes cannot die.
+        backbone: `densenet121` as the paper, or `mobilenet_v2`.
+        output_stride: input pixels per cell of the last feature map: 32 as published, or 16, which leaves out the last
+            halving. The same weights fit; heat maps are twice as fine, the last stage costs four times as much.
 
     Returns:
         Model from float32 N x H x W x C in 0..1 to `{"probabilities": N x K}`.
@@ -59,8 +73,11 @@ def covid_cxnet(
         )(x)
     if backbone not in BACKBONES:
         raise RecipeError(f"unknown backbone {backbone!r}.{did_you_mean(backbone, BACKBONES)}")
-    features = getattr(keras.applications, BACKBONES[backbone])(include_top=False, weights=None, input_tensor=x).output
-    x = _lung_pool(image, features) if lung_pooling else layers.GlobalAveragePooling2D(name="pool")(features)
+    features = _features(backbone, x, output_stride)
+    if lung_pooling:
+        x = _lung_pool(image, features, output_stride)
+    else:
+        x = layers.GlobalAveragePooling2D(name="pool")(features)
     x = layers.Dense(hidden, activation=activation, name="fc")(x)
     x = layers.Dropout(dropout, name="dropout")(x)
     units, output = (1, "sigmoid") if classes == 2 else (classes, "softmax")
@@ -72,15 +89,31 @@ def covid_cxnet(
     return model
 
 
-def _lung_pool(image: keras.KerasTensor, features: keras.KerasTensor) -> keras.KerasTensor:
-    if image.shape[1] % STRIDE or image.shape[2] % STRIDE:
+def _features(backbone: str, x: keras.KerasTensor, output_stride: int) -> keras.KerasTensor:
+    network = getattr(keras.applications, BACKBONES[backbone])
+    if output_stride == STRIDE:
+        return network(include_top=False, weights=None, input_tensor=x).output
+    if output_stride != STRIDE // 2:
+        raise RecipeError(f"output_stride is {STRIDE // 2} or {STRIDE}, received {output_stride}")
+    # The published graph with its last halving taken out, by configuration: names and weights stay those of the files.
+    config = network(include_top=False, weights=None, input_shape=tuple(x.shape[1:])).get_config()
+    changed = {layer["name"]: layer["config"] for layer in config["layers"] if layer["name"] in _LAST_HALVING[backbone]}
+    for name, settings in _LAST_HALVING[backbone].items():
+        changed[name].update(settings)
+    finer = keras.Model.from_config(config)
+    # `call` runs layer by layer, where calling the model would nest it as one layer and change every name.
+    return finer.call(x)
+
+
+def _lung_pool(image: keras.KerasTensor, features: keras.KerasTensor, stride: int) -> keras.KerasTensor:
+    if image.shape[1] % stride or image.shape[2] % stride:
         raise RecipeError(
-            f"lung_pooling needs sides that are multiples of {STRIDE}, received {image.shape[1]} x {image.shape[2]}; "
+            f"lung_pooling needs sides that are multiples of {stride}, received {image.shape[1]} x {image.shape[2]}; "
             "choose sizes such as 224 or 320"
         )
     # One grey level already counts as seen: only what preprocessing blanked is exactly zero in all channels.
     seen = ops.minimum(ops.max(image, axis=-1, keepdims=True) * 255.0, 1.0)
-    coverage = layers.AveragePooling2D(STRIDE, name="lung_coverage")(seen)
+    coverage = layers.AveragePooling2D(stride, name="lung_coverage")(seen)
     features = layers.Multiply(name=LUNG_FEATURES)([features, coverage])
     share = layers.GlobalAveragePooling2D(name="lung_share")(coverage)
     return layers.GlobalAveragePooling2D(name="pool")(features) / (share + 1e-6)
