@@ -40,6 +40,14 @@ class ExplainError(CovidcxError):
     """An explanation was asked for that the model or image cannot give."""
 
 
+class ServingError(CovidcxError):
+    """A model server cannot be started, does not answer, or answers with an error."""
+
+
+class ServerUnreachableError(ServingError):
+    """A model server did not answer; asking again may help."""
+
+
 class MissingDependencyError(CovidcxError):
     """An optional package is not installed; the message carries the command that installs it."""
 

@@ -248,11 +248,11 @@ def test_missing_package_names_the_command_that_installs_it(tmp_path, capsys, re
 
 
 def test_full_disk_is_one_line_and_keeps_what_was_finished(tiny, tmp_path, capsys, monkeypatch):
-    from covidcx.edge import predict
+    from covidcx.edge import work
 
     for name in ("1.png", "2.png"):
         write_image(tmp_path / "in" / name, draw_chest()[0])
-    real, written = predict.write_atomic, []
+    real, written = work.write_atomic, []
 
     def write_atomic(path, content):
         if path.name == "2.png.json":
@@ -260,7 +260,7 @@ def test_full_disk_is_one_line_and_keeps_what_was_finished(tiny, tmp_path, capsy
         written.append(path.name)
         real(path, content)
 
-    monkeypatch.setattr(predict, "write_atomic", write_atomic)
+    monkeypatch.setattr(work, "write_atomic", write_atomic)
     out = tmp_path / "out"
     assert main(["predict", str(tmp_path / "in"), "--bundle", str(tiny), "--out", str(out)]) == 2
     _one_error_line(capsys, "No space left", "2.png.json", "free space")

@@ -25,7 +25,7 @@ def bundle_from_run(
     licence: str = WEIGHTS_LICENCE,
     data: str = "",
     data_licences: Sequence[str] = (),
-    quantize: str = "float16",
+    quantize: str = "none",
 ) -> Bundle:
     """Write the bundle of a finished run.
 

@@ -2,6 +2,7 @@
 
 import logging
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,11 +15,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-QUANTIZATIONS = ("none", "float16")
+QUANTIZATIONS = ("none", "float16", "dynamic", "int8")
 SIGNATURE = "serving_default"
 
 
-def to_tflite(model: "keras.Model", quantize: str = "none") -> bytes:
+def to_tflite(model: "keras.Model", quantize: str = "none", calibration: Sequence[np.ndarray] = ()) -> bytes:
     """Convert a Keras functional model.
 
     The batch is fixed to one image, which lets LiteRT's XNNPACK delegate take the whole graph. Conversion goes
@@ -26,7 +27,10 @@ def to_tflite(model: "keras.Model", quantize: str = "none") -> bytes:
 
     Args:
         model: one input named `image`, float32 N x H x W x C; a dictionary of named outputs.
-        quantize: `float16` stores weights in half precision (half the size, computed in float32); `none` keeps them.
+        quantize: `float16` stores weights in half precision (half the size, computed in float32); `dynamic` stores them
+            in 8 bits and computes with 8-bit activations whose range is found at run time; `int8` computes everything
+            in 8 bits with ranges found on `calibration`, inputs and outputs stay float32; `none` keeps all as it is.
+        calibration: float32, 1 x H x W x C each, 0..1: prepared training images, for `int8`.
 
     Returns:
         Content of the `.tflite` file, with the signature `serving_default`: input `image`, the model's outputs by name.
@@ -39,6 +43,8 @@ def to_tflite(model: "keras.Model", quantize: str = "none") -> bytes:
 
     if quantize not in QUANTIZATIONS:
         raise BundleError(f"unknown quantisation {quantize!r}.{did_you_mean(quantize, QUANTIZATIONS)}")
+    if quantize == "int8" and not len(calibration):
+        raise BundleError("int8 needs prepared training images to find the range of every activation; received none")
     inputs = [tensor.name for tensor in model.inputs]
     if inputs != ["image"] or not isinstance(model.output, dict):
         outputs = sorted(model.output) if isinstance(model.output, dict) else type(model.output).__name__
@@ -54,9 +60,13 @@ def to_tflite(model: "keras.Model", quantize: str = "none") -> bytes:
         archive.write_out(folder, verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        if quantize == "float16":
+        if quantize != "none":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if quantize == "float16":
             converter.target_spec.supported_types = [tf.float16]
+        if quantize == "int8":
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            converter.representative_dataset = lambda: ({"image": image} for image in calibration)
         try:
             content = converter.convert()
         except Exception as error:  # the converter's own error type is private to TensorFlow

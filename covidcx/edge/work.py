@@ -1,0 +1,192 @@
+"""One file becomes an answer on disk; shared by `covidcx predict` and `covidcx edge watch`.
+
+What is on disk is always whole: every file is written aside and moved into place, a file's JSON last.
+"""
+
+import contextlib
+import hashlib
+import json
+import logging
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import cv2
+
+from covidcx import __version__
+from covidcx.atomic import write_atomic
+from covidcx.edge.runtime import Analysis, Predictor
+from covidcx.errors import CovidcxError, ImageError, UnsupportedImageError
+from covidcx.finding import Finding
+from covidcx.imaging.overlay import overlay, write_png
+from covidcx.imaging.resize import resize_area, to_uint8
+
+log = logging.getLogger(__name__)
+
+FINDINGS_FOLDER, PICTURES_FOLDER = "findings", "pictures"
+PICTURE_SIDE = 1024
+"""Longest side of the written pictures; the analysis itself works on the original pixels."""
+_LOCK_FILE = ".covidcx.lock"
+
+
+@dataclass(frozen=True)
+class Input:
+    """One file to look at.
+
+    Attributes:
+        path: where it is.
+        source: how findings refer to it: relative to the folder that was given.
+        stem: how the files written for it begin.
+    """
+
+    path: Path
+    source: str
+    stem: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """One file's result as it lies on disk.
+
+    Attributes:
+        finding: the result.
+        stem: how its files begin.
+        has_picture: whether `pictures/<stem>.png` and `.jpg` belong to it.
+    """
+
+    finding: Finding
+    stem: str
+    has_picture: bool
+
+
+def answer(entry: Input, out: Path, digest: str | None, predictor: Predictor) -> Record:
+    """Analyse one file and write what came of it; only the analysis may fail without ending the batch."""
+    start = time.perf_counter()
+    analysis = None
+    try:
+        analysis = predictor.analyse(entry.path, entry.source)
+        finding = analysis.finding
+    except ImageError as error:
+        status = "refused" if isinstance(error, UnsupportedImageError) else "error"
+        finding = _failed(entry, status, str(error), predictor, start)
+    except (ArithmeticError, ValueError, RuntimeError, MemoryError, cv2.error) as error:
+        log.debug("unexpected failure on %s", entry.source, exc_info=True)
+        reason = f"{entry.source}: unexpected {type(error).__name__}: {error}; please report it"
+        finding = _failed(entry, "error", reason, predictor, start)
+    if analysis is not None:
+        _draw(analysis, out / PICTURES_FOLDER, entry.stem)
+    content = {
+        **finding.to_dict(),
+        "files": {"picture": f"{PICTURES_FOLDER}/{entry.stem}.png" if analysis is not None else None},
+        "run": {
+            "input_sha256": digest,
+            "bundle_checksum": predictor.checksum,
+            "covidcx": __version__,
+        },
+    }
+    target = out / FINDINGS_FOLDER / f"{entry.stem}.json"
+    write_atomic(target, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+    return Record(finding, entry.stem, analysis is not None)
+
+
+def _failed(entry: Input, status: str, reason: str, predictor: Predictor, start: float) -> Finding:
+    return Finding(
+        source=entry.source,
+        status=status,
+        reason=" ".join(reason.split()),
+        bundle=predictor.bundle.name,
+        seconds=round(time.perf_counter() - start, 3),
+        disclaimer=predictor.bundle.disclaimer,
+    )
+
+
+def earlier_answer(entry: Input, out: Path, digest: str | None, checksum: str) -> Record | None:
+    """Return an earlier run's result where it still holds; errors are tried again, a codec may have been installed."""
+    try:
+        value = json.loads((out / FINDINGS_FOLDER / f"{entry.stem}.json").read_bytes())
+        run = value["run"]
+        same = (run["input_sha256"], run["bundle_checksum"], run["covidcx"]) == (digest, checksum, __version__)
+        kept = {f.name: value[f.name] for f in fields(Finding)}
+        finding = Finding(**{**kept, "warnings": tuple(kept["warnings"])})
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if digest is None or not same or finding.source != entry.source or finding.status == "error":
+        return None
+    record = Record(finding, entry.stem, has_picture=finding.status == "ok")
+    complete = all(path is None or path.is_file() for path in picture_files(record, out))
+    return record if complete else None
+
+
+def _draw(analysis: Analysis, folder: Path, stem: str) -> None:
+    """Write the drawn picture, and the plain one that the page shows when the drawing is switched off."""
+    pixels = analysis.radiograph.pixels
+    scale = min(1.0, PICTURE_SIDE / max(pixels.shape))
+    height, width = (max(1, round(side * scale)) for side in pixels.shape)
+    lungs, heat = analysis.lungs, analysis.heat
+    if scale < 1.0:
+        pixels = resize_area(pixels, height, width)
+        lungs = None if lungs is None else resize_area(lungs, height, width) > 0.5
+        heat = None if heat is None else cv2.resize(heat, (width, height), interpolation=cv2.INTER_AREA)
+    finding = analysis.finding
+    caption = f"{finding.label} {finding.probabilities[finding.label]:.2f} ({finding.bundle}). {finding.disclaimer}"
+    done, encoded = cv2.imencode(".jpg", to_uint8(pixels), [cv2.IMWRITE_JPEG_QUALITY, 88])
+    if not done:
+        raise CovidcxError(f"a picture of {finding.source}, {height} x {width}, could not be encoded; please report it")
+    write_atomic(folder / f"{stem}.jpg", encoded.tobytes())
+    write_png(folder / f"{stem}.png", overlay(pixels, lungs, heat, caption=caption))
+
+
+def picture_files(record: Record, out: Path) -> tuple[Path | None, Path | None]:
+    """Return the drawn and the plain picture of a record; None for both where it has none."""
+    if not record.has_picture:
+        return None, None
+    return tuple(out / PICTURES_FOLDER / f"{record.stem}.{suffix}" for suffix in ("png", "jpg"))
+
+
+def safe_name(source: str) -> str:
+    """Turn a relative path into a file name that every file system takes."""
+    return re.sub(r"[^A-Za-z0-9._+-]", "_", source.replace("/", "__"))
+
+
+def printable(source: str) -> str:
+    """Return a file name that can be written as UTF-8, whatever bytes the file system gave."""
+    return source.encode("utf-8", "replace").decode()
+
+
+def content_hash(path: Path) -> str | None:
+    """Return a file's SHA-256, or None where it cannot be read."""
+    if not path.is_file():
+        return None  # opening a pipe could wait for ever
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError:
+        return None  # the reader says why
+
+
+@contextlib.contextmanager
+def only_writer(out: Path) -> Iterator[None]:
+    """Keep a second run out of the same folder; the lock ends with the process, however it ends."""
+    try:
+        import fcntl
+    except ImportError:  # Windows has no flock; two runs at once are then the user's care
+        yield
+        return
+    with (out / _LOCK_FILE).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise CovidcxError(
+                f"another covidcx predict is writing to {str(out)!r}; wait for it or name another --out"
+            ) from error
+        _remove_leftovers(out)
+        yield
+
+
+def _remove_leftovers(out: Path) -> None:
+    for folder in (out, out / FINDINGS_FOLDER, out / PICTURES_FOLDER):
+        for pattern in (".*.part", ".*.tmp"):
+            for path in folder.glob(pattern):
+                path.unlink(missing_ok=True)
