@@ -186,7 +186,7 @@ def only_writer(out: Path) -> Iterator[None]:
 
 
 def _remove_leftovers(out: Path) -> None:
-    for folder in (out, out / FINDINGS_FOLDER, out / PICTURES_FOLDER):
+    for folder in (out, *(path for path in out.iterdir() if path.is_dir())):
         for pattern in (".*.part", ".*.tmp"):
             for path in folder.glob(pattern):
                 path.unlink(missing_ok=True)
