@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -65,10 +66,15 @@ class DicomJob:
         A repeated run thus replaces an object in the archive instead of adding one. The pixels count beside the
         source's own UID, because a UID must never stand for two contents, whatever the source's writer did.
         """
+        return self._derive("instance", kind, self.header.SOPInstanceUID, self._content)
+
+    @cached_property
+    def _content(self) -> str:
+        # Eight bits, since the last digits of a float may differ between machines.
         digest = hashlib.sha256(to_uint8(self.analysis.radiograph.pixels))
         if self.disease is not None:
             digest.update(np.packbits(self.disease))
-        return self._derive("instance", kind, self.header.SOPInstanceUID, digest.hexdigest())
+        return digest.hexdigest()
 
     def series_uid(self, kind: str) -> UID:
         """Return the UID of the series that holds this kind of object for every image of the source's series."""
@@ -97,7 +103,7 @@ class DicomJob:
         }
 
     def equipment(self) -> dict[str, str]:
-        """Return who made an object, as highdicom's constructors name it; the bundle's checksum is its serial number."""
+        """Return who made an object, as highdicom's constructors name it; the checksum is its serial number."""
         return {
             "manufacturer": MAKER,
             "manufacturer_model_name": self.bundle.name[:64],
@@ -124,7 +130,9 @@ def algorithm_parameters(bundle: Bundle) -> list[str]:
     if bundle.task == "classify":
         lines.append(f"temperature {bundle.temperature:.6g}")
     for label, point in bundle.operating_points.items():
-        lines.append(f"operating point {label} >= {float(point['threshold']):.6g} ({point.get('rule', 'no rule given')})")
+        lines.append(
+            f"operating point {label} >= {float(point['threshold']):.6g} ({point.get('rule', 'no rule given')})"
+        )
     return lines
 
 

@@ -248,7 +248,9 @@ def _check(name: str, header: Dataset, analysis: Analysis, disease: np.ndarray |
 def _with_first_time(job: DicomJob, path: Path) -> DicomJob:
     """Keep the time at which an earlier run made the same objects here, so that a repeated run changes no byte."""
     try:
-        earlier = pydicom.dcmread(path, specific_tags=["SOPInstanceUID", "InstanceCreationDate", "InstanceCreationTime"])
+        earlier = pydicom.dcmread(
+            path, specific_tags=["SOPInstanceUID", "InstanceCreationDate", "InstanceCreationTime"]
+        )
         if earlier.SOPInstanceUID == job.uid("sc"):
             created = datetime.strptime(f"{earlier.InstanceCreationDate}{earlier.InstanceCreationTime}", "%Y%m%d%H%M%S")
             return DicomJob(job.header, job.analysis, job.bundle, job.segmenter, job.disease, created)

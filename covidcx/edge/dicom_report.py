@@ -1,9 +1,11 @@
 """The structured report of a finding: TID 1500, Measurement Report, as Comprehensive SR. Needs highdicom."""
 
+from copy import deepcopy
 from typing import Any
 
 import highdicom.sr as sr
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
+from highdicom.sr.utils import find_content_items
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
@@ -24,6 +26,11 @@ from covidcx.edge.dicom_job import (
 CLASS = private_code("CLASS", "IMAGE", "Class of the radiograph")
 CALLED = private_code("CLASS", "CALLED", "Class at the operating point")
 LUNG_SHARE = private_code("LUNG", "SHARE", "Share of the image's pixels")
+_MODALITIES = {
+    "CR": codes.cid29.ComputedRadiography,
+    "DX": codes.cid29.DigitalRadiography,
+    "RG": codes.cid29.RadiographicImaging,
+}
 _QUALITATIVE = Code("C0034375", "UMLS", "Qualitative Evaluations")
 
 
@@ -55,14 +62,14 @@ def report(job: DicomJob, segmentation: Dataset | None) -> sr.ComprehensiveSR:
         serial_number=job.bundle.checksum,
     )
     content = sr.MeasurementReport(
-        observation_context=sr.ObservationContext(
-            observer_device_context=sr.ObserverContext(codes.DCM.Device, device)
-        ),
-        procedure_reported=codes.SCT.ChestImaging,
+        observation_context=sr.ObservationContext(observer_device_context=sr.ObserverContext(codes.DCM.Device, device)),
+        # The only radiography that CID 100 lists; that it is a chest is said by the finding sites.
+        procedure_reported=codes.cid100.XRUnspecifiedBodyRegion,
         imaging_measurements=groups,
         title=codes.DCM.ImagingMeasurementReport,
         referenced_images=[_library_entry(job.header)],
     )
+    _state_modality(content, job.header)
     said = sr.ContainerContentItem(_QUALITATIVE, relationship_type=sr.RelationshipTypeValues.CONTAINS)
     said.ContentSequence = sr.ContentSequence(
         [_comment(statement(job)), *(_comment(f"Warning: {text}") for text in job.analysis.finding.warnings)]
@@ -82,12 +89,14 @@ def report(job: DicomJob, segmentation: Dataset | None) -> sr.ComprehensiveSR:
 def _classification(job: DicomJob) -> sr.MeasurementsAndQualitativeEvaluations:
     finding = job.analysis.finding
     measurements = [
-        sr.Measurement(private_code("P", label, f"Probability of {label}"), float(value), codes.UCUM.NoUnits)
+        sr.Measurement(private_code("P", label, f"Probability of {label}"), round(float(value), 6), codes.UCUM.NoUnits)
         for label, value in finding.probabilities.items()
     ]
     measurements += [
         sr.Measurement(
-            private_code("T", label, f"Operating point of {label}"), float(point["threshold"]), codes.UCUM.NoUnits
+            private_code("T", label, f"Operating point of {label}"),
+            round(float(point["threshold"]), 6),
+            codes.UCUM.NoUnits,
         )
         for label, point in job.bundle.operating_points.items()
     ]
@@ -106,10 +115,10 @@ def _classification(job: DicomJob) -> sr.MeasurementsAndQualitativeEvaluations:
 
 def _lungs(job: DicomJob, segmentation: Dataset) -> sr.PlanarROIMeasurementsAndQualitativeEvaluations:
     lungs, spacing = job.analysis.lungs, job.analysis.radiograph.spacing
-    measurements = [sr.Measurement(LUNG_SHARE, float(lungs.mean()), codes.UCUM.NoUnits)]
+    measurements = [sr.Measurement(LUNG_SHARE, round(float(lungs.mean()), 6), codes.UCUM.NoUnits)]
     remarks = [statement(job)]
     if spacing is not None:
-        area = float(lungs.sum()) * spacing[0] * spacing[1]
+        area = round(float(lungs.sum()) * spacing[0] * spacing[1], 2)
         measurements.append(sr.Measurement(codes.SCT.Area, area, codes.UCUM.SquareMillimeter))
         remarks.append("The area is that of the projection, as large as the pixel spacing of the image says; a spacing "
                        "in the detector's plane overstates the body by the radiographic magnification.")  # fmt: skip
@@ -154,8 +163,16 @@ def _library_entry(header: Dataset) -> Dataset:
     highdicom describes projection images by orientation and detector spacing, and fails where a file lacks either.
     The coded modality comes from the SOP class, so that OT here only leaves that description out.
     """
-    entry = Dataset()
-    entry.update(header)
+    # Deep, because a copied data set shares its elements with the original.
+    entry = deepcopy(header)
     if "PatientOrientation" not in header or "ImagerPixelSpacing" not in header:
         entry.Modality = "OT"
     return entry
+
+
+def _state_modality(content: sr.MeasurementReport, header: Dataset) -> None:
+    """Name the source's own modality: highdicom calls every Secondary Capture OT, which CID 29 does not hold."""
+    modality = _MODALITIES.get(str(header.get("Modality") or ""))
+    items = find_content_items(content[0], name=codes.DCM.Modality, recursive=True)
+    for item in items if modality is not None else ():
+        item.ConceptCodeSequence = [sr.CodedConcept.from_code(modality)]

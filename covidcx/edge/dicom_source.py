@@ -33,7 +33,11 @@ OPTIONAL = (
     "DeidentificationMethod", "StudyDescription", "Modality", "Manufacturer", "ManufacturerModelName",
     "BurnedInAnnotation",
 )  # fmt: skip
-_DESIGNATED = {"PatientSex": ("M", "F", "O"), "PatientIdentityRemoved": ("YES", "NO"), "BurnedInAnnotation": ("YES", "NO")}
+_DESIGNATED = {
+    "PatientSex": ("M", "F", "O"),
+    "PatientIdentityRemoved": ("YES", "NO"),
+    "BurnedInAnnotation": ("YES", "NO"),
+}
 # What pydicom raises on a value that does not fit its value representation.
 _MALFORMED = (ValueError, TypeError, ArithmeticError, AttributeError, NotImplementedError, LookupError)
 
@@ -59,8 +63,8 @@ def read_header(path: Path) -> Dataset:
             head = stream.read(16)
         if head.startswith((PNG_MAGIC, JPEG_MAGIC)):
             raise UnsupportedImageError(
-                f"{name}: no DICOM objects can be made from a PNG or JPEG picture: they go into the study of the image, "
-                "and a picture names neither study nor patient; give the DICOM file"
+                f"{name}: no DICOM objects can be made from a PNG or JPEG picture: they go into the image's study, and a "
+                "picture names neither study nor patient; give the DICOM file"
             )
         with quiet():
             source = pydicom.dcmread(path, stop_before_pixels=True, force=True)
@@ -119,7 +123,8 @@ def _uid(source: Dataset, keyword: str, name: str) -> str:
     else:
         return text
     raise UnsupportedImageError(
-        f"{name}: the {keyword} is {state}, so no object can be filed beside this image; export it from the archive again"
+        f"{name}: the {keyword} is {state}, so that no object can be filed beside this image; export it from the "
+        "archive again"
     )
 
 
