@@ -112,7 +112,8 @@ class DicomJob:
         }
 
     def finish(self, made: Dataset) -> Dataset:
-        """Replace the times that highdicom took from the clock, so that a repeated run writes the same bytes."""
+        """Set the character set, and the times of highdicom's clock: a repeated run is to write the same bytes."""
+        made.SpecificCharacterSet = self.header.SpecificCharacterSet
         date, time = self.created.strftime("%Y%m%d"), self.created.strftime("%H%M%S")
         for name in ("InstanceCreation{}", "Content{}", "{}OfSecondaryCapture"):
             for kind, value in (("Date", date), ("Time", time)):

@@ -134,7 +134,6 @@ def capture(job: DicomJob) -> Dataset:
         study_date=header.StudyDate or None,
         study_time=header.StudyTime or None,
         referring_physician_name=header.ReferringPhysicianName,
-        specific_character_set=header.SpecificCharacterSet,
         **job.numbers("sc"),
         **job.equipment(),
     )

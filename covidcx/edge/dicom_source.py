@@ -63,8 +63,8 @@ def read_header(path: Path) -> Dataset:
             head = stream.read(16)
         if head.startswith((PNG_MAGIC, JPEG_MAGIC)):
             raise UnsupportedImageError(
-                f"{name}: no DICOM objects can be made from a PNG or JPEG picture: they go into the image's study, and a "
-                "picture names neither study nor patient; give the DICOM file"
+                f"{name}: no DICOM objects can be made from a PNG or JPEG picture: they go into the image's study, and "
+                "a picture names neither study nor patient; give the DICOM file"
             )
         with quiet():
             source = pydicom.dcmread(path, stop_before_pixels=True, force=True)
@@ -89,7 +89,7 @@ def _clean(source: Dataset, name: str) -> Dataset:
         )
     for keyword in (*TYPE_2, *OPTIONAL):
         text = _text(source, keyword)
-        if text is None and source.get(keyword) not in (None, ""):
+        if text is None:
             log.debug("%s: an invalid %s was left out", name, keyword)
         if text or keyword in TYPE_2:
             setattr(header, keyword, text or "")
