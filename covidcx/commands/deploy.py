@@ -43,6 +43,12 @@ def _serve(arguments: argparse.Namespace) -> int:
     from covidcx.deploy.serve import command as serve_command
     from covidcx.deploy.serve import serve
 
+    if arguments.local:
+        from covidcx.deploy.local_server import run_local_server
+
+        print(f"http://127.0.0.1:{arguments.port}/v1/models, for trying things out; Ctrl-C ends it", flush=True)
+        run_local_server(arguments.models, arguments.port)
+        return OK
     if arguments.dry_run:
         print(" ".join(serve_command(arguments.models, arguments.port, arguments.grpc_port).words))
         return OK
@@ -106,6 +112,7 @@ def add_serve(commands) -> None:
     parser.add_argument("models", type=Path, help="folder that covidcx export --to saved-model wrote")
     parser.add_argument("--port", type=positive, default=8501, help="REST (default: 8501)")
     parser.add_argument("--grpc-port", type=positive, default=8500, help="gRPC (default: 8500)")
+    parser.add_argument("--local", action="store_true", help="a small stand-in with the same REST interface, no Docker")
     parser.add_argument("--dry-run", action="store_true", help="print the command that would be run")
 
 

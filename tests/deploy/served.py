@@ -1,32 +1,10 @@
-"""The shipped classifier as a SavedModel, written once per test run, and a TF Serving stand-in that answers from it."""
+"""A server that answers what a test wants."""
 
-import base64
 import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
-import numpy as np
-
-
-def row_answers(model, instances: list[dict], signature: str) -> list[dict]:
-    """Answer as TF Serving's REST interface does in its row format, `_bytes` as base64."""
-    import tensorflow as tf
-
-    pictures = [base64.b64decode(instance["image_bytes"]["b64"]) for instance in instances]
-    outputs = {key: value.numpy() for key, value in model.signatures[signature](tf.constant(pictures)).items()}
-    return [{key: _plain(key, value[row]) for key, value in outputs.items()} for row in range(len(pictures))]
-
-
-def _plain(key: str, value):
-    if key.endswith("_bytes"):
-        return {"b64": base64.b64encode(value).decode()}
-    if isinstance(value, bytes):
-        return value.decode()
-    if isinstance(value, np.ndarray) and value.dtype == object:
-        return [one.decode() for one in value]
-    return value.tolist()
 
 
 @contextmanager

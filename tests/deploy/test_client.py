@@ -3,15 +3,17 @@
 import json
 import socket
 import time
+import urllib.request
 from concurrent import futures
 
 import numpy as np
 import pytest
-from served import rest_server, row_answers
+from served import rest_server
 
 from covidcx.cli import main
 from covidcx.data.phantom import phantom, write_phantom
 from covidcx.deploy.client import Client, encode
+from covidcx.deploy.local_server import local_server
 from covidcx.deploy.transports import Grpc, Rest
 from covidcx.edge.runtime import Predictor, load
 from covidcx.errors import ServerUnreachableError, ServingError
@@ -155,18 +157,24 @@ def test_ask_writes_a_table_and_fails_in_one_line(tmp_path, chest, capsys):
     assert error.startswith("covidcx: error:") and error.count("\n") == 1
 
 
-def test_rest_end_to_end_from_the_saved_model(served, predictor, tmp_path):
-    def answer(path, body):
-        asked = json.loads(body)
-        assert path == "/v1/models/covid-cxnet:predict"
-        return 200, {"predictions": row_answers(served, asked["instances"], asked["signature_name"])}
-
+def test_rest_end_to_end_from_the_saved_model(exported, predictor):
     image = Radiograph(phantom("covid", seed=2, size=320).pixels)
-    with rest_server(answer) as url:
-        finding = Client(Rest(url)).predict([image])[0]
+    with local_server(exported.folder.parents[1]) as url:
+        finding = Client(Rest(url, timeout=120)).predict([image])[0]
+        with pytest.raises(ServingError, match="HTTP 404"):
+            Client(Rest(url, version=7)).predict([image])
+        with pytest.raises(ServingError, match="HTTP 400"):
+            Rest(url).predict([b"no picture"])
+        with urllib.request.urlopen(f"{url}/v1/models/covid-cxnet") as answer:
+            assert json.loads(answer.read())["model_version_status"][0]["state"] == "AVAILABLE"
     expected = predictor(image)
     assert finding.label == expected.label
     np.testing.assert_allclose(list(finding.probabilities.values()), list(expected.probabilities.values()), atol=1e-3)
+
+
+def test_a_local_server_needs_a_model(tmp_path):
+    with pytest.raises(ServingError, match="covidcx export"), local_server(tmp_path):
+        pass
 
 
 @pytest.fixture
