@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-DATA, TRAINING = "01_data_and_phantom.ipynb", "02_covid_cxnet.ipynb"
+DATA, TRAINING, DEPLOY = "01_data_and_phantom.ipynb", "02_covid_cxnet.ipynb", "06_deploy.ipynb"
 # What has to be seen in the output of the cell with this tag; `skipped:` instead where it needs the shipped bundles.
 RESULTS = {
     DATA: {
@@ -20,6 +20,13 @@ RESULTS = {
         "result-prediction": "called",
         "result-explanation": "heat_inside",
         "result-evaluation": "auc_covid_vs_normal",
+    },
+    DEPLOY: {
+        "result-finding": "image/png",
+        "result-export": "models/covid-cxnet/1",
+        "result-served": "normal 0.",
+        "result-tflite": "covid-cxnet: ",
+        "result-one-answer": "image/png",
     },
 }
 BUNDLES_NEEDED = ("result-prediction", "result-explanation", "result-evaluation")

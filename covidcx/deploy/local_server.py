@@ -1,6 +1,6 @@
 """TF Serving's REST interface in one process, for notebooks, tests and trying things out; not for a hospital.
 
-It answers `GET /v1/models/NAME` and `POST /v1/models/NAME[/versions/V]:predict` in the row format, from SavedModels that
+It answers `GET /v1/models/NAME` and `POST /v1/models/NAME[/versions/V]:predict` in the row format, from what
 `covidcx export` wrote. It has no queue, no batching and no limits.
 """
 
