@@ -2,6 +2,7 @@
 
 import io
 import logging
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -65,12 +66,13 @@ def write_dicom(
 
     Source: DICOM PS3.3 A.8.1 (Secondary Capture), A.51 (Segmentation), A.35.3 (Comprehensive SR).
     """
-    highdicom_version()
+    require_highdicom()
     source = Path(source)
     header = read_header(source)
     _check(source.name, header, analysis, disease)
     if segmenter is None:
         segmenter = bundle.open_segmenter()
+    disease = None if disease is None else np.asarray(disease, bool)
     job = DicomJob(header, analysis, bundle, segmenter, disease, datetime.now().replace(microsecond=0))
     files = {kind: out / f"{stem}.{kind}.dcm" for kind in ("sc", "seg", "sr")}
     with quiet(), _highdicom_quiet():
@@ -82,30 +84,31 @@ def write_dicom(
             made["sr"] = report(job, made["seg"])
             content = {kind: _encode(ds) for kind, ds in made.items() if ds is not None}
         except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
-            # Their messages may quote the patient.
+            # Without its cause, whose message may quote the patient, even in a traceback.
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            log.debug("%s in %s, line %s", type(error).__name__, where.filename, where.lineno)
             raise CovidcxError(
                 f"{source.name}: no DICOM objects could be made from this header ({type(error).__name__}); check the "
                 "file with dciodvfy, and report it if it is sound"
-            ) from error
+            ) from None
     for kind, encoded in content.items():
         write_atomic(files[kind], encoded)
     return [files[kind] for kind in content]
 
 
-def highdicom_version() -> str:
-    """Return the version of highdicom, which makes the objects.
+def require_highdicom() -> None:
+    """Check that DICOM objects can be made, as a batch does before its first file.
 
     Raises:
-        MissingDependencyError: it is not installed.
+        MissingDependencyError: highdicom is not installed.
     """
     try:
-        import highdicom
+        import highdicom  # noqa: F401 - asked only whether it is there
     except ImportError as error:
         raise MissingDependencyError(
             f"DICOM objects need highdicom, which is not installed ({error}); install it with: "
             "pip install 'covidcx[dicom]'"
         ) from error
-    return highdicom.__version__
 
 
 def capture(job: DicomJob) -> Dataset:

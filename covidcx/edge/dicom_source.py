@@ -74,7 +74,7 @@ def read_header(path: Path) -> Dataset:
     except (*_MALFORMED, pydicom.errors.InvalidDicomError) as error:
         raise UnsupportedImageError(
             f"{name}: the header is damaged ({type(error).__name__}); export or copy the file again"
-        ) from error
+        ) from None  # its cause may quote the patient
 
 
 def _clean(source: Dataset, name: str) -> Dataset:
