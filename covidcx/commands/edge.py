@@ -5,7 +5,7 @@ import argparse
 import signal
 from pathlib import Path
 
-from covidcx.commands.options import OK, bundle, command, threads
+from covidcx.commands.options import OK, bundle, command, dicom, threads
 from covidcx.commands.screen import add_predict
 from covidcx.finding import DISCLAIMER
 
@@ -18,7 +18,7 @@ def _watch(arguments: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
     counts = watch(
         arguments.source, arguments.out, arguments.bundle, interval=arguments.interval, settle=arguments.settle,
-        threads=arguments.threads, once=arguments.once, stop=lambda: bool(told),
+        threads=arguments.threads, once=arguments.once, dicom=arguments.dicom, stop=lambda: bool(told),
     )  # fmt: skip
     print(f"{counts.ok} ok, {counts.refused} refused, {counts.quarantined} quarantined, {counts.repeated} repeated")
     print(f"answers: {arguments.out}\n{DISCLAIMER}")
@@ -41,4 +41,5 @@ def add_edge(commands) -> None:
         "--settle", type=float, default=2.0, help="seconds without a change that make a file complete (default: 2)"
     )
     parser.add_argument("--once", action="store_true", help="end when the folder is empty")
+    dicom(parser)
     threads(parser)

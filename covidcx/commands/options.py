@@ -55,6 +55,14 @@ def threads(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=positive, help="threads per inference (default: up to 4)")
 
 
+def dicom(parser: argparse.ArgumentParser) -> None:
+    """Add `--dicom`."""
+    parser.add_argument(
+        "--dicom", action="store_true",
+        help="also write Secondary Capture, Segmentation and Structured Report; needs: pip install 'covidcx[dicom]'",
+    )  # fmt: skip
+
+
 def positive(text: str) -> int:
     """Parse a whole number of 1 or more."""
     value = int(text) if text.isdigit() else 0

@@ -4,7 +4,7 @@
 import argparse
 from pathlib import Path
 
-from covidcx.commands.options import OK, bundle, command, fail, out, positive, seed, threads
+from covidcx.commands.options import OK, bundle, command, dicom, fail, out, positive, seed, threads
 from covidcx.finding import DISCLAIMER
 
 _SHOWN_FINDINGS = 20
@@ -22,7 +22,8 @@ def _demo(arguments: argparse.Namespace) -> int:
 def _predict(arguments: argparse.Namespace) -> int:
     from covidcx.edge.predict import predict_files
 
-    return _show_summary(predict_files(arguments.files, arguments.bundle, arguments.out, arguments.threads))
+    a = arguments
+    return _show_summary(predict_files(a.files, a.bundle, a.out, a.threads, a.dicom))
 
 
 def _show_summary(summary) -> int:
@@ -90,4 +91,5 @@ def add_predict(commands) -> None:
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE|DIR", help="DICOM, PNG, JPEG, or folders of them")
     bundle(parser)
     out(parser, "predictions")
+    dicom(parser)
     threads(parser)

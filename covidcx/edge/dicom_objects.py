@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
@@ -20,15 +19,13 @@ from covidcx.atomic import write_atomic
 from covidcx.bundle import Bundle
 from covidcx.edge.dicom_job import MAKER, NOT_DIAGNOSTIC, DicomJob, algorithm_parameters, statement
 from covidcx.edge.dicom_source import quiet, read_header
+from covidcx.edge.picture import scaled
 from covidcx.edge.runtime import Analysis
 from covidcx.errors import CovidcxError, MissingDependencyError
 from covidcx.imaging.overlay import overlay
-from covidcx.imaging.resize import resize_area
 
 log = logging.getLogger(__name__)
 
-PICTURE_SIDE = 1024
-"""Longest side of the overlay picture, as in the PNG; the segmentation keeps the source's own pixels."""
 _BOTH_SIDES = codes.SCT.Bilateral
 
 
@@ -188,13 +185,7 @@ def segmentation(job: DicomJob) -> Dataset | None:
 
 def picture(analysis: Analysis) -> np.ndarray:
     """Draw the overlay with a caption that says what it is not for: uint8, H x W x 3, RGB."""
-    pixels, lungs, heat = analysis.radiograph.pixels, analysis.lungs, analysis.heat
-    scale = min(1.0, PICTURE_SIDE / max(pixels.shape))
-    height, width = (max(1, round(side * scale)) for side in pixels.shape)
-    if scale < 1.0:
-        pixels = resize_area(pixels, height, width)
-        lungs = None if lungs is None else resize_area(lungs, height, width) > 0.5
-        heat = None if heat is None else cv2.resize(heat, (width, height), interpolation=cv2.INTER_AREA)
+    pixels, lungs, heat = scaled(analysis)
     finding = analysis.finding
     called = f"{finding.label} {finding.probabilities[finding.label]:.2f} ({finding.bundle})"
     return overlay(pixels, lungs, heat, caption=f"{NOT_DIAGNOSTIC}. {called}. {finding.disclaimer}")

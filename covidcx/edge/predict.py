@@ -75,6 +75,7 @@ def predict_files(
     bundle: str | Path = "covid-cxnet",
     out: str | Path = "predictions",
     threads: int | None = None,
+    dicom: bool = False,
 ) -> Summary:
     """Analyse files and folders; a bad file is recorded with its reason and the rest goes on.
 
@@ -83,6 +84,7 @@ def predict_files(
         bundle: name or folder of a classifier bundle.
         out: output folder; made where missing.
         threads: threads per inference.
+        dicom: also write DICOM objects (Secondary Capture, Segmentation, Structured Report) for DICOM files.
 
     Returns:
         The findings and where they were written.
@@ -90,10 +92,15 @@ def predict_files(
     Raises:
         CovidcxError: an input does not exist, there is no file at all, or the output folder is in use or is a file.
         BundleError: the bundle cannot be used.
+        MissingDependencyError: `dicom` is asked for without highdicom.
         OSError: the output cannot be written; what was finished stays.
     """
     out = Path(out)
     files = collect([Path(path) for path in inputs], out)
+    if dicom:
+        from covidcx.edge.dicom_objects import require_highdicom
+
+        require_highdicom()
     predictor = load(bundle, threads)
     if out.exists() and not out.is_dir():
         raise CovidcxError(f"the output {str(out)!r} is a file; name a folder with --out")
@@ -103,9 +110,9 @@ def predict_files(
         records, reused = [], 0
         for entry in track(files, "analysing"):
             digest = content_hash(entry.path)
-            record = earlier_answer(entry, out, digest, predictor.checksum)
+            record = earlier_answer(entry, out, digest, predictor.checksum, dicom)
             reused += record is not None
-            records.append(record or answer(entry, out, digest, predictor))
+            records.append(record or answer(entry, out, digest, predictor, dicom))
         table, page = out / TABLE_FILE, out / PAGE_FILE
         write_atomic(table, _table(records, predictor.bundle.labels))
         write_page(page, [(r.finding, *picture_files(r, out)) for r in records], predictor.bundle)

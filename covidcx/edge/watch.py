@@ -67,6 +67,7 @@ class Watcher:
         out: where answers go.
         predictor: the loaded networks.
         settle: seconds a file's size and time must stay the same before it is taken.
+        dicom: also write DICOM objects.
         clock: seconds, monotonic.
     """
 
@@ -74,6 +75,7 @@ class Watcher:
     out: Path
     predictor: Predictor
     settle: float = 2.0
+    dicom: bool = False
     clock: Callable[[], float] = time.monotonic
     counts: Counts = field(default_factory=Counts)
     _seen: dict[Path, tuple[int, int, float]] = field(default_factory=dict)
@@ -120,7 +122,7 @@ class Watcher:
             status = "error"
         else:
             entry = Input(path, printable(relative.as_posix()), stem)
-            status = answer(entry, self.out, digest, self.predictor).finding.status
+            status = answer(entry, self.out, digest, self.predictor, self.dicom).finding.status
         attempts.unlink(missing_ok=True)
         name = {"ok": "ok", "refused": "refused"}.get(status, "quarantined")
         setattr(self.counts, name, getattr(self.counts, name) + 1)
@@ -185,6 +187,7 @@ def watch(
     settle: float = 2.0,
     threads: int | None = None,
     once: bool = False,
+    dicom: bool = False,
     stop: Callable[[], bool] = lambda: False,
 ) -> Counts:
     """Answer the files of a folder as they come, until told to stop.
@@ -196,6 +199,7 @@ def watch(
         interval: seconds between two looks.
         settle: seconds a file must have stayed the same before it is taken as complete.
         threads: threads per inference.
+        dicom: also write DICOM objects (Secondary Capture, Segmentation, Structured Report) for DICOM files.
         once: end when the folder is empty instead of waiting for more.
         stop: asked between files; true ends the watch.
 
@@ -214,10 +218,14 @@ def watch(
         raise CovidcxError(
             f"the output {str(out)!r} lies inside the watched folder {str(source)!r}; name one outside it"
         )
+    if dicom:
+        from covidcx.edge.dicom_objects import require_highdicom
+
+        require_highdicom()
     predictor = load(bundle, threads)
     for folder in (FINDINGS_FOLDER, PICTURES_FOLDER, TAKEN_FOLDER, QUARANTINE_FOLDER, ATTEMPTS_FOLDER):
         (out / folder).mkdir(parents=True, exist_ok=True)
-    watcher = Watcher(source, out, predictor, settle)
+    watcher = Watcher(source, out, predictor, settle, dicom)
     with only_writer(out):
         while not stop():
             ready = watcher.ready()

@@ -10,24 +10,23 @@ import logging
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import cv2
 
 from covidcx import __version__
 from covidcx.atomic import write_atomic
+from covidcx.edge.picture import scaled
 from covidcx.edge.runtime import Analysis, Predictor
-from covidcx.errors import CovidcxError, ImageError, UnsupportedImageError
+from covidcx.errors import CovidcxError, ImageError, MissingDependencyError, UnsupportedImageError
 from covidcx.finding import Finding
 from covidcx.imaging.overlay import overlay, write_png
-from covidcx.imaging.resize import resize_area, to_uint8
+from covidcx.imaging.resize import to_uint8
 
 log = logging.getLogger(__name__)
 
-FINDINGS_FOLDER, PICTURES_FOLDER = "findings", "pictures"
-PICTURE_SIDE = 1024
-"""Longest side of the written pictures; the analysis itself works on the original pixels."""
+FINDINGS_FOLDER, PICTURES_FOLDER, DICOM_FOLDER = "findings", "pictures", "dicom"
 _LOCK_FILE = ".covidcx.lock"
 
 
@@ -61,8 +60,19 @@ class Record:
     has_picture: bool
 
 
-def answer(entry: Input, out: Path, digest: str | None, predictor: Predictor) -> Record:
-    """Analyse one file and write what came of it; only the analysis may fail without ending the batch."""
+def answer(entry: Input, out: Path, digest: str | None, predictor: Predictor, dicom: bool = False) -> Record:
+    """Analyse one file and write what came of it; only the analysis may fail without ending the batch.
+
+    Args:
+        entry: the file.
+        out: output folder, with `FINDINGS_FOLDER` and `PICTURES_FOLDER` in it.
+        digest: the file's `content_hash`.
+        predictor: the networks.
+        dicom: also write DICOM objects; where there can be none, the finding has a warning that says why.
+
+    Returns:
+        What is on disk now.
+    """
     start = time.perf_counter()
     analysis = None
     try:
@@ -75,11 +85,18 @@ def answer(entry: Input, out: Path, digest: str | None, predictor: Predictor) ->
         log.debug("unexpected failure on %s", entry.source, exc_info=True)
         reason = f"{entry.source}: unexpected {type(error).__name__}: {error}; please report it"
         finding = _failed(entry, "error", reason, predictor, start)
+    objects: list[str] | None = None
     if analysis is not None:
         _draw(analysis, out / PICTURES_FOLDER, entry.stem)
+        if dicom:
+            objects, remarks = _objects(entry, analysis, out, predictor)
+            finding = replace(finding, warnings=finding.warnings + remarks)
     content = {
         **finding.to_dict(),
-        "files": {"picture": f"{PICTURES_FOLDER}/{entry.stem}.png" if analysis is not None else None},
+        "files": {
+            "picture": f"{PICTURES_FOLDER}/{entry.stem}.png" if analysis is not None else None,
+            "dicom": objects,
+        },
         "run": {
             "input_sha256": digest,
             "bundle_checksum": predictor.checksum,
@@ -102,7 +119,7 @@ def _failed(entry: Input, status: str, reason: str, predictor: Predictor, start:
     )
 
 
-def earlier_answer(entry: Input, out: Path, digest: str | None, checksum: str) -> Record | None:
+def earlier_answer(entry: Input, out: Path, digest: str | None, checksum: str, dicom: bool = False) -> Record | None:
     """Return an earlier run's result where it still holds; errors are tried again, a codec may have been installed."""
     try:
         value = json.loads((out / FINDINGS_FOLDER / f"{entry.stem}.json").read_bytes())
@@ -110,32 +127,43 @@ def earlier_answer(entry: Input, out: Path, digest: str | None, checksum: str) -
         same = (run["input_sha256"], run["bundle_checksum"], run["covidcx"]) == (digest, checksum, __version__)
         kept = {f.name: value[f.name] for f in fields(Finding)}
         finding = Finding(**{**kept, "warnings": tuple(kept["warnings"])})
+        objects = value["files"].get("dicom")
     except (OSError, ValueError, KeyError, TypeError):
         return None
     if digest is None or not same or finding.source != entry.source or finding.status == "error":
         return None
     record = Record(finding, entry.stem, has_picture=finding.status == "ok")
+    if dicom and finding.status == "ok" and (objects is None or not all((out / name).is_file() for name in objects)):
+        return None
     complete = all(path is None or path.is_file() for path in picture_files(record, out))
     return record if complete else None
 
 
 def _draw(analysis: Analysis, folder: Path, stem: str) -> None:
     """Write the drawn picture, and the plain one that the page shows when the drawing is switched off."""
-    pixels = analysis.radiograph.pixels
-    scale = min(1.0, PICTURE_SIDE / max(pixels.shape))
-    height, width = (max(1, round(side * scale)) for side in pixels.shape)
-    lungs, heat = analysis.lungs, analysis.heat
-    if scale < 1.0:
-        pixels = resize_area(pixels, height, width)
-        lungs = None if lungs is None else resize_area(lungs, height, width) > 0.5
-        heat = None if heat is None else cv2.resize(heat, (width, height), interpolation=cv2.INTER_AREA)
+    pixels, lungs, heat = scaled(analysis)
     finding = analysis.finding
     caption = f"{finding.label} {finding.probabilities[finding.label]:.2f} ({finding.bundle}). {finding.disclaimer}"
     done, encoded = cv2.imencode(".jpg", to_uint8(pixels), [cv2.IMWRITE_JPEG_QUALITY, 88])
     if not done:
-        raise CovidcxError(f"a picture of {finding.source}, {height} x {width}, could not be encoded; please report it")
+        raise CovidcxError(f"a picture of {finding.source}, {pixels.shape}, could not be encoded; please report it")
     write_atomic(folder / f"{stem}.jpg", encoded.tobytes())
     write_png(folder / f"{stem}.png", overlay(pixels, lungs, heat, caption=caption))
+
+
+def _objects(entry: Input, analysis: Analysis, out: Path, predictor: Predictor) -> tuple[list[str], tuple[str, ...]]:
+    """Write the DICOM objects; return their names relative to `out`, and a warning where there can be none."""
+    from covidcx.edge.dicom_objects import write_dicom
+
+    folder = out / DICOM_FOLDER
+    folder.mkdir(exist_ok=True)
+    try:
+        files = write_dicom(entry.path, analysis, predictor.bundle, folder, entry.stem, segmenter=predictor.segmenter)
+    except MissingDependencyError:
+        raise
+    except CovidcxError as error:
+        return [], (f"no DICOM objects: {' '.join(str(error).split())}",)
+    return [file.relative_to(out).as_posix() for file in files], ()
 
 
 def picture_files(record: Record, out: Path) -> tuple[Path | None, Path | None]:
