@@ -10,6 +10,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 VENV_STAMP := $(VENV)/.made
 DEMO_STAMP := $(VENV)/.demo-installed
 TEST_STAMP := $(VENV)/.test-installed
+# KServe's pins do not go together with ours: a server in its own environment, as in a hospital.
+KSERVE := $(VENV)-kserve
+KSERVE_STAMP := $(KSERVE)/.installed
 
 .PHONY: demo test lint clean help
 .DELETE_ON_ERROR:
@@ -22,9 +25,9 @@ help:
 demo: $(DEMO_STAMP)
 	$(BIN)/covidcx demo --out $(OUT)
 
-test: $(TEST_STAMP)
+test: $(TEST_STAMP) $(KSERVE_STAMP)
 	$(BIN)/ruff check .
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	COVIDCX_KSERVE_PYTHON=$(abspath $(KSERVE)/bin/python) $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: $(TEST_STAMP)
 	$(BIN)/ruff check .
@@ -46,6 +49,11 @@ $(TEST_STAMP): requirements.txt pyproject.toml $(VENV_STAMP)
 	$(PIP) install --no-deps -e .
 	@touch $@ $(DEMO_STAMP)
 
+$(KSERVE_STAMP): $(VENV_STAMP)
+	$(PYTHON) -m venv $(KSERVE)
+	$(KSERVE)/bin/python -m pip --disable-pip-version-check --quiet install 'kserve==0.21.*'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) $(OUT) .pytest_cache .ruff_cache build covidcx.egg-info
+	rm -rf $(VENV) $(KSERVE) $(OUT) .pytest_cache .ruff_cache build covidcx.egg-info
 	find covidcx tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
