@@ -4,6 +4,8 @@
 import argparse
 from pathlib import Path
 
+from covidcx.commands.audit import add_audit
+from covidcx.commands.clean import add_clean
 from covidcx.commands.options import OK, command, fail, out, positive, seed
 from covidcx.errors import CovidcxError
 
@@ -202,3 +204,5 @@ def add_data(commands) -> None:
     phantom.add_argument("--format", choices=("png", "dicom"), default="png", help="(default: png)")
     phantom.add_argument("--size", type=positive, default=512, help="side in pixels (default: 512)")
     seed(phantom)
+    add_audit(parts)
+    add_clean(parts)
