@@ -8,14 +8,14 @@ import json
 import math
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from covidcx.atomic import write_atomic
+from covidcx.decision import calibrate as calibrate
+from covidcx.decision import decide as decide
 from covidcx.errors import BundleError, ImageError, did_you_mean
 from covidcx.finding import DISCLAIMER
 from covidcx.imaging.preprocessing import Preprocessing
@@ -25,18 +25,23 @@ FORMAT = 1
 
 BUNDLE_FILE = "bundle.json"
 TASKS = ("segment", "classify")
+GATE_LABEL = "frontal"
+"""Class of a gate that lets an image pass."""
 _FIELDS = (
-    "name", "task", "labels", "preprocessing", "model", "operating_points", "temperature", "segmenter",
+    "name", "task", "labels", "preprocessing", "model", "operating_points", "temperature", "segmenter", "gate",
     "training", "metrics", "licence", "data_licences", "disclaimer",
 )  # fmt: skip
 _DEFAULTS: dict[str, Any] = {
-    "operating_points": {}, "temperature": 1.0, "segmenter": None, "training": {}, "metrics": {},
+    "operating_points": {}, "temperature": 1.0, "segmenter": None, "gate": None, "training": {}, "metrics": {},
     "data_licences": [], "disclaimer": DISCLAIMER,
 }  # fmt: skip
+# Fields that bundles written before them lack; their default holds there.
+_LATER = ("gate",)
 _TYPES: dict[str, tuple[type, ...]] = {
     "name": (str,), "task": (str,), "labels": (list,), "preprocessing": (dict,), "model": (dict,),
-    "operating_points": (dict,), "temperature": (int, float), "segmenter": (str, type(None)), "training": (dict,),
-    "metrics": (dict,), "licence": (str,), "data_licences": (list,), "files": (dict,), "disclaimer": (str,),
+    "operating_points": (dict,), "temperature": (int, float), "segmenter": (str, type(None)),
+    "gate": (str, type(None)), "training": (dict,), "metrics": (dict,),
+    "licence": (str,), "data_licences": (list,), "files": (dict,), "disclaimer": (str,),
 }  # fmt: skip
 
 
@@ -54,6 +59,7 @@ class Bundle:
         operating_points: `{label: {"threshold": t, "rule": how it was chosen}}`, on calibrated probabilities.
         temperature: see `calibrate`; not part of the exported graph.
         segmenter: name of the lung segmenter's bundle, or None.
+        gate: name of the bundle that refuses what is no upright frontal chest radiograph, or None.
         training: data, split hash, recipe, command, seed and date.
         metrics: measured figures.
         licence: licence of the weights.
@@ -72,6 +78,7 @@ class Bundle:
     operating_points: dict[str, dict[str, Any]]
     temperature: float
     segmenter: str | None
+    gate: str | None
     training: dict[str, Any]
     metrics: dict[str, Any]
     licence: str
@@ -111,7 +118,7 @@ class Bundle:
             files=dict(value["files"]),
             checksum=value["checksum"],
             **{
-                key: value[key]
+                key: value.get(key, _DEFAULTS.get(key))
                 for key in _FIELDS
                 if key not in ("preprocessing", "labels", "data_licences", "temperature")
             },
@@ -127,6 +134,11 @@ class Bundle:
             raise BundleError(f"bundle {self.name!r} has no file {filename!r}.{did_you_mean(filename, self.files)}")
         return self.folder / filename
 
+    def _beside(self, name: str) -> "Bundle":
+        """Open a bundle that this one names: the one in the same folder, else by name."""
+        beside = self.folder.parent / name
+        return Bundle.open(beside if (beside / BUNDLE_FILE).is_file() else name)
+
     def open_segmenter(self) -> "Bundle | None":
         """Open the lung segmenter's bundle: the one beside this bundle, else by name; None where none is needed.
 
@@ -135,14 +147,29 @@ class Bundle:
         """
         if self.segmenter is None:
             return None
-        beside = self.folder.parent / self.segmenter
-        segmenter = Bundle.open(beside if (beside / BUNDLE_FILE).is_file() else self.segmenter)
+        segmenter = self._beside(self.segmenter)
         if segmenter.task != "segment":
             raise BundleError(
                 f"bundle {self.name!r} names {self.segmenter!r} as its lung segmenter, but that is a bundle of task "
                 f"{segmenter.task!r}; name one of task 'segment'"
             )
         return segmenter
+
+    def open_gate(self) -> "Bundle | None":
+        """Open the gate's bundle: the one beside this bundle, else by name; None where there is none.
+
+        Raises:
+            BundleError: it is missing, altered, or no gate.
+        """
+        if self.gate is None:
+            return None
+        gate = self._beside(self.gate)
+        if gate.task != "classify" or GATE_LABEL not in gate.operating_points or gate.preprocessing.needs_lungs:
+            raise BundleError(
+                f"bundle {self.name!r} names {self.gate!r} as its gate, but that is no classifier of whole images with "
+                f"an operating point for {GATE_LABEL!r}; name one such as frontal-gate"
+            )
+        return gate
 
 
 def search_folders() -> tuple[Path, ...]:
@@ -162,83 +189,14 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def calibrate(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """Apply temperature scaling (Guo et al. 2017) to probabilities: p' = p ** (1 / T), renormalised.
-
-    Args:
-        probabilities: float, N x K, rows of a softmax; or N x 1, a sigmoid's probability of the second class.
-        temperature: above 1 softens, below 1 sharpens.
-
-    Returns:
-        float64, N x K (N x 2 for a sigmoid), rows summing to one.
-
-    Raises:
-        BundleError: the probabilities are no N x K array of finite values, or the temperature is not positive.
-
-    Example:
-        >>> calibrate(np.array([[0.2, 0.8]]), 1.0)
-        array([[0.2, 0.8]])
-    """
-    values = np.asarray(probabilities, dtype=np.float64)
-    if values.ndim != 2 or not np.isfinite(values).all():
-        raise BundleError(f"probabilities are a finite N x K array, received shape {values.shape}")
-    if not temperature > 0:
-        raise BundleError(f"temperature must be positive, received {temperature}")
-    if values.shape[1] == 1:
-        values = np.concatenate([1.0 - values, values], axis=1)
-    logits = np.log(np.clip(values, 1e-30, None)) / temperature
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
-
-
-def decide(
-    probabilities: np.ndarray, labels: Sequence[str], operating_points: Mapping[str, Mapping[str, Any]]
-) -> list[str]:
-    """Turn calibrated probabilities into classes at the operating points.
-
-    A label with an operating point is called where its probability reaches the threshold (the one furthest above
-    its threshold where several do). Otherwise the most probable of the labels without an operating point is called,
-    or of all labels where each has one.
-
-    Args:
-        probabilities: float, N x K, from `calibrate`.
-        labels: K labels, in the order of the columns.
-        operating_points: `{label: {"threshold": t}}`.
-
-    Returns:
-        N labels.
-
-    Raises:
-        BundleError: columns and labels differ in number, or an operating point's label is unknown.
-
-    Example:
-        >>> decide(np.array([[0.5, 0.2, 0.3]]), ("normal", "cap", "covid"), {"covid": {"threshold": 0.25}})
-        ['covid']
-    """
-    values = np.asarray(probabilities, dtype=np.float64)
-    if values.ndim != 2 or values.shape[1] != len(labels):
-        raise BundleError(f"expected N x {len(labels)} probabilities for the labels {labels}, received {values.shape}")
-    thresholds = np.full(len(labels), np.nan)
-    for label, point in operating_points.items():
-        if label not in labels:
-            raise BundleError(f"operating point for the unknown label {label!r}.{did_you_mean(label, labels)}")
-        thresholds[list(labels).index(label)] = float(point["threshold"])
-    free = np.isnan(thresholds)
-    rest = np.where(free if free.any() else np.ones_like(free), values, -1.0).argmax(axis=1)
-    reached = np.where(free, -np.inf, values - np.nan_to_num(thresholds))
-    best = reached.argmax(axis=1)
-    called = np.where(reached.max(axis=1, initial=-np.inf) >= 0, best, rest)
-    return [labels[index] for index in called]
-
-
 def write_bundle_json(folder: str | Path, **fields: Any) -> Path:
     """Write `bundle.json` into a folder whose other files are complete: checksums of all of them, atomically.
 
     Args:
         folder: the bundle's folder.
         **fields: the fields of `Bundle` without `folder`, `files` and `checksum`; `preprocessing` may be a
-            `Preprocessing`. `operating_points`, `temperature`, `segmenter`, `training`, `metrics`, `data_licences`
-            and `disclaimer` have defaults.
+            `Preprocessing`. `operating_points`, `temperature`, `segmenter`, `gate`, `training`, `metrics`,
+            `data_licences` and `disclaimer` have defaults.
 
     Returns:
         Path of the written file.
@@ -332,6 +290,8 @@ def _check_fields(folder: Path, value: dict[str, Any]) -> None:
             f"{path} has format {version}, this covidcx reads up to {FORMAT}; upgrade with: pip install -U covidcx"
         )
     for key, types in _TYPES.items():
+        if key not in value and key in _LATER:
+            continue
         if key not in value:
             raise BundleError(f"{path}: field {key!r} is missing; fetch the bundle again")
         if not isinstance(value[key], types) or isinstance(value[key], bool):

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from covidcx import __version__
-from covidcx.commands import data, deploy, edge, learn, screen
+from covidcx.commands import data, deploy, doctor, edge, learn, screen
 from covidcx.commands.options import INTERRUPTED, OK, fail
 from covidcx.errors import CovidcxError, MissingDependencyError
 from covidcx.finding import DISCLAIMER
@@ -22,6 +22,7 @@ _EXTRAS = dict.fromkeys(
 # In the order in which `--help` lists them.
 COMMANDS = (
     screen.add_demo,
+    doctor.add_doctor,
     data.add_data,
     learn.add_train,
     learn.add_bundle,

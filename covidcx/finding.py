@@ -22,6 +22,7 @@ class Finding:
         seconds: wall time from opening the file to the answer.
         warnings: remarks that do not stop an answer, such as a very small lung area.
         disclaimer: always carried along.
+        frontal: probability that the image is an upright frontal chest radiograph, from the gate; None without one.
     """
 
     source: str
@@ -35,6 +36,7 @@ class Finding:
     seconds: float = 0.0
     warnings: tuple[str, ...] = ()
     disclaimer: str = DISCLAIMER
+    frontal: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the finding as a JSON-ready dictionary."""

@@ -9,6 +9,7 @@ import pytest
 from covidcx.bundle import (
     FORMAT,
     Bundle,
+    _own_checksum,
     calibrate,
     decide,
     names,
@@ -196,6 +197,35 @@ def test_segmenter_is_looked_for_beside_the_bundle_and_must_segment(folder):
     write_bundle_json(beside, **_fields(name="lung-unet"))
     with pytest.raises(BundleError, match="task 'classify'"):
         bundle.open_segmenter()
+
+
+def test_gate_is_looked_for_beside_the_bundle_and_must_be_one(folder):
+    beside = folder.parent / "tiny-gate"
+    beside.mkdir()
+    point = {"frontal": {"threshold": 0.5}}
+    spec = Preprocessing(size=(64, 64), channels=("original",))
+    gate = {"name": "tiny-gate", "labels": ["frontal", "no_chest"], "operating_points": point, "preprocessing": spec}
+    write_bundle_json(beside, **_fields(**gate, segmenter=None))
+    write_bundle_json(folder, **_fields(gate="tiny-gate"))
+    assert Bundle.open(folder).gate == "tiny-gate"
+    assert Bundle.open(folder).open_gate().folder == beside
+    assert Bundle.open(beside).open_gate() is None
+    for changes in ({"operating_points": {}}, {"preprocessing": Preprocessing(size=(64, 64), roi=LungROI()),
+                                               "segmenter": "lung-unet"}):  # fmt: skip
+        write_bundle_json(beside, **_fields(**{**gate, "segmenter": None, **changes}))
+        with pytest.raises(BundleError, match="'tiny-gate' as its gate"):
+            Bundle.open(folder).open_gate()
+
+
+def test_bundle_written_before_there_were_gates_has_none(folder):
+    path = folder / "bundle.json"
+    value = json.loads(path.read_text())
+    del value["gate"]
+    value["checksum"] = _own_checksum(value)
+    path.write_text(json.dumps(value))
+    assert Bundle.open(folder).gate is None
+    update_bundle(folder, gate="frontal-gate")
+    assert Bundle.open(folder).gate == "frontal-gate"
 
 
 def test_update_replaces_a_card_and_metrics_but_not_an_altered_bundle(folder):

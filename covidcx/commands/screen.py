@@ -75,7 +75,7 @@ def add_explain(commands) -> None:
     text = "show where a class comes from: Grad-CAM or LIME; needs: pip install 'covidcx[train]'"
     example = "covidcx explain chest.dcm --out explained --method gradcam --label covid"
     parser = command(commands, "explain", _explain, text, example)
-    parser.add_argument("files", nargs="+", type=Path, help="DICOM, PNG or JPEG files")
+    parser.add_argument("files", nargs="+", type=Path, help="DICOM, PNG, JPEG, TIFF, WebP or BMP files")
     bundle(parser)
     out(parser, "explained")
     parser.add_argument("--method", choices=("gradcam", "lime"), default="gradcam", help="(default: gradcam)")
@@ -88,7 +88,8 @@ def add_explain(commands) -> None:
 def add_predict(commands) -> None:
     text = "findings for files or folders: JSON, pictures, a table and a page to leaf through"
     parser = command(commands, "predict", _predict, text, "covidcx predict studies/ extra.dcm --out findings")
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE|DIR", help="DICOM, PNG, JPEG, or folders of them")
+    files = "DICOM files, pictures, or folders of them"
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE|DIR", help=files)
     bundle(parser)
     out(parser, "predictions")
     dicom(parser)

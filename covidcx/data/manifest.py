@@ -17,7 +17,10 @@ try:
 except ModuleNotFoundError as error:
     raise MissingDependencyError("tables of studies need pandas; run: pip install 'covidcx[train]'") from error
 
-LABELS = ("normal", "cap", "covid", "other", "negative", "typical", "indeterminate", "atypical")
+FINDING_LABELS = ("normal", "cap", "covid", "other", "negative", "typical", "indeterminate", "atypical")
+# What the gate tells apart (`covidcx.data.views`); `inverted` has its grey levels reversed.
+VIEW_LABELS = ("frontal", "sideways", "upside_down", "inverted", "lateral", "no_chest")
+LABELS = (*FINDING_LABELS, *VIEW_LABELS)
 SPLITS = ("train", "val", "test", "control", "pediatric")
 # DICOM PS3.3 C.8.7.10 (View Position, 0018,5101).
 VIEWS = ("PA", "AP", "LL", "RL", "LLD", "RLD", "LLO", "RLO")

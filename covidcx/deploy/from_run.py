@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from covidcx.bundle import Bundle, calibrate, update_bundle
+from covidcx.bundle import GATE_LABEL, Bundle, calibrate, update_bundle
 from covidcx.deploy.write import CARD_FILE, write_bundle
 from covidcx.errors import BundleError
 from covidcx.training.recipe import Recipe
@@ -14,6 +14,7 @@ from covidcx.training.run_folder import RunFolder, read_json
 
 WEIGHTS_LICENCE = "CC-BY-NC-SA-4.0"
 """Licence of trained weights, the strictest among the usual training data's (Cohen et al., RSNA)."""
+_THRESHOLDS = ("covid", GATE_LABEL)  # the classes that are called at a threshold
 
 
 def bundle_from_run(
@@ -22,6 +23,7 @@ def bundle_from_run(
     *,
     name: str | None = None,
     rule: str = "sensitivity>=0.95",
+    gate: str | None = None,
     licence: str = WEIGHTS_LICENCE,
     data: str = "",
     data_licences: Sequence[str] = (),
@@ -33,7 +35,9 @@ def bundle_from_run(
         run: folder written by `covidcx train`.
         folder: the bundle's folder.
         name: the bundle's name; the folder's name by default.
-        rule: how the COVID threshold is chosen on the run's validation rows (`choose_operating_point`).
+        rule: how the threshold of COVID (of a gate: of the frontal view) is chosen on the run's validation rows, see
+            `choose_operating_point`.
+        gate: name of the bundle that refuses what is no upright frontal chest radiograph before this one is asked.
         licence: licence of the weights.
         data: what the model was trained on, in a sentence.
         data_licences: licences of that data.
@@ -65,6 +69,7 @@ def bundle_from_run(
         preprocessing=recipe.preprocessing,
         licence=licence,
         segmenter=Path(recipe.segmenter).name if recipe.preprocessing.needs_lungs else None,
+        gate=gate,
         training=_training(record, recipe, data),
         data_licences=data_licences,
         quantize=quantize,
@@ -97,8 +102,8 @@ def add_card(folder: str | Path, metrics: str | Path) -> Path:
         )
     info = {
         key: getattr(bundle, key)
-        for key in ("name", "task", "labels", "operating_points", "temperature", "segmenter", "training", "licence",
-                    "data_licences", "model")
+        for key in ("name", "task", "labels", "operating_points", "temperature", "segmenter", "gate", "training",
+                    "licence", "data_licences", "model")
     } | {"preprocessing": bundle.preprocessing.to_dict()}  # fmt: skip
     card = model_card(info, figures)
     update_bundle(bundle.folder, {CARD_FILE: card.encode()}, metrics=headline(figures) | {"bundle_checksum": measured})
@@ -114,10 +119,11 @@ def _choices(recipe: Recipe, predictions: Path, rule: str) -> dict[str, Any]:
     probabilities = table[[f"p_{label}" for label in recipe.labels]].to_numpy(np.float64)
     truth = table["label"].tolist()
     temperature = fit_temperature(probabilities, truth, recipe.labels)
-    if "covid" not in recipe.labels:
+    label = next((label for label in _THRESHOLDS if label in recipe.labels), None)
+    if label is None:
         return {"temperature": temperature}
-    point = choose_operating_point(calibrate(probabilities, temperature), truth, recipe.labels, rule)
-    return {"temperature": temperature, "operating_points": {"covid": point}}
+    point = choose_operating_point(calibrate(probabilities, temperature), truth, recipe.labels, rule, label)
+    return {"temperature": temperature, "operating_points": {label: point}}
 
 
 def _training(record: dict[str, Any], recipe: Recipe, data: str) -> dict[str, Any]:

@@ -47,6 +47,7 @@ def write_bundle(
     operating_points: Mapping[str, Mapping[str, Any]] | None = None,
     temperature: float = 1.0,
     segmenter: str | None = None,
+    gate: str | None = None,
     training: Mapping[str, Any] | None = None,
     metrics: Mapping[str, Any] | None = None,
     data_licences: Sequence[str] = (),
@@ -67,6 +68,7 @@ def write_bundle(
         operating_points: `{label: {"threshold": t, "rule": how it was chosen}}`, on calibrated probabilities.
         temperature: see `covidcx.bundle.calibrate`; recorded, never part of the graph.
         segmenter: name of the lung segmenter's bundle.
+        gate: name of the bundle that refuses what is no upright frontal chest radiograph.
         training: data, split hash, recipe, command, seed, date.
         metrics: measured figures.
         data_licences: licences of the training data.
@@ -107,6 +109,7 @@ def write_bundle(
             operating_points={label: dict(point) for label, point in (operating_points or {}).items()},
             temperature=temperature,
             segmenter=segmenter,
+            gate=gate,
             training=dict(training or {}),
             metrics=dict(metrics or {}),
             licence=licence,

@@ -142,7 +142,7 @@ def collect(inputs: Sequence[Path], out: Path | None = None) -> list[Input]:
             raise CovidcxError(f"no such file or folder: {str(path)!r}; check the path")
     if not found:
         given = ", ".join(repr(str(path)) for path in inputs) or "nothing"
-        raise CovidcxError(f"no files to analyse in {given}; give DICOM, PNG or JPEG files or a folder of them")
+        raise CovidcxError(f"no files to analyse in {given}; give DICOM files or pictures, or a folder of them")
     unique = {path.absolute(): (path, source) for path, source in found}
     plain = Counter(safe_name(source).lower() for _, source in unique.values())
     listed = []

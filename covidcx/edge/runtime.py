@@ -1,36 +1,26 @@
 """The LiteRT predictor: a radiograph in, a finding with its lungs and heat map out."""
 
-import contextlib
 import logging
-import os
-import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from covidcx.bundle import Bundle, calibrate, decide
-from covidcx.errors import BundleError, MissingDependencyError, UnsupportedImageError
+from covidcx.edge.gate import Gate
+from covidcx.edge.lite import MODEL_FILE as MODEL_FILE
+from covidcx.edge.lite import LiteModel as LiteModel
+from covidcx.edge.lite import load_network
+from covidcx.errors import BundleError, UnsupportedImageError
 from covidcx.finding import Finding
 from covidcx.imaging.preprocessing import Prepared, prepare
 from covidcx.imaging.radiograph import Radiograph
 from covidcx.imaging.read import read
-from covidcx.imaging.roi import segment_lungs
+from covidcx.imaging.roi import NO_LUNGS, VAGUE_LUNGS, segment_lungs
 
 log = logging.getLogger(__name__)
 
-MODEL_FILE = "model.tflite"
-SIGNATURE = "serving_default"
-NO_LUNGS = 0.02
-"""Below this share of the image there are no lungs and the image is refused. Adult lung masks of the development data
-cover 9% to 62% of their image (median 36%)."""
-VAGUE_LUNGS = 0.86
-"""Below this mean probability inside the lung mask the image is refused: asked about a leg, noise or a blank image, the
-segmenter of `lung-unet` guesses at lungs with 0.65 to 0.85; on 593 chests of train, val and pediatric it never fell
-below 0.887."""
 UNSURE_LUNGS = 0.90
 """Below this mean probability an answer carries a warning."""
 SMALL_LUNGS = 0.10
@@ -38,46 +28,6 @@ SMALL_LUNGS = 0.10
 ONE_SIDED = 0.05
 """Below this share of all lung pixels in one half of the lungs' box, the answer carries a warning: a white-out or a
 missed lung. It is no reason to refuse, because severe disease looks like this."""
-
-
-class LiteModel:
-    """One TFLite network with a `serving_default` signature. Not thread-safe: use one per thread."""
-
-    def __init__(self, path: Path, threads: int | None = None) -> None:
-        """Load the network.
-
-        Args:
-            path: the `.tflite` file.
-            threads: threads per inference; up to four of this machine's cores by default.
-
-        Raises:
-            MissingDependencyError: ai-edge-litert is not installed.
-            BundleError: the file is no model this LiteRT version runs.
-        """
-        try:
-            from ai_edge_litert.interpreter import Interpreter
-        except ImportError as error:
-            raise MissingDependencyError(
-                f"the LiteRT runtime is not installed ({error}); install it with: pip install ai-edge-litert"
-            ) from error
-        threads = threads if threads is not None else min(4, os.cpu_count() or 1)
-        try:
-            with _native_log_to_python():
-                self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
-                self._run = self._interpreter.get_signature_runner(SIGNATURE)
-                details = self._run.get_input_details()
-                if tuple(details) != ("image",):
-                    raise BundleError(f"{path} has the inputs {tuple(details)}, expected one named 'image'")
-                self.input_shape = tuple(int(side) for side in details["image"]["shape"])
-                # The first run builds the delegate; done here, a model that cannot run fails while loading.
-                self.outputs = tuple(self._run(image=np.zeros(self.input_shape, np.float32)))
-        except (ValueError, RuntimeError) as error:
-            raise BundleError(f"{path} is no model that LiteRT can run ({error}); fetch the bundle again") from error
-        self.path = path
-
-    def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:
-        """Run the network: float32, 1 x H x W x C, 0..1 in; outputs by name out."""
-        return dict(self._run(image=image))
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +49,7 @@ class Analysis:
 
 
 class Predictor:
-    """A classifier bundle with its lung segmenter, ready to run.
+    """A classifier bundle with its gate and lung segmenter, ready to run.
 
     Example:
         >>> predictor = load("covid-cxnet")  # doctest: +SKIP
@@ -115,7 +65,7 @@ class Predictor:
             threads: threads per inference; up to four of this machine's cores by default.
 
         Raises:
-            BundleError: the bundle or its segmenter cannot be used.
+            BundleError: the bundle, its segmenter or its gate cannot be used.
         """
         if bundle.task != "classify":
             raise BundleError(
@@ -123,18 +73,19 @@ class Predictor:
             )
         self.bundle = bundle
         self.segmenter = bundle.open_segmenter()
-        self._classifier = LiteModel(bundle.path(MODEL_FILE), threads)
-        _check_model(bundle, self._classifier, "probabilities")
+        self._classifier = load_network(bundle, "probabilities", threads)
         self._segmenter = None
         if self.segmenter is not None:
-            self._segmenter = LiteModel(self.segmenter.path(MODEL_FILE), threads)
-            _check_model(self.segmenter, self._segmenter, "lung")
+            self._segmenter = load_network(self.segmenter, "lung", threads)
             _check_enhancement(bundle, self.segmenter)
+        opened = bundle.open_gate()
+        self.gate = None if opened is None else Gate(opened)
 
     @property
     def checksum(self) -> str:
-        """Names everything an answer depends on: the bundle and its segmenter."""
-        parts = [b.checksum[:16] for b in (self.bundle, self.segmenter) if b is not None]
+        """Names everything an answer depends on: the bundle, its segmenter and its gate."""
+        gate = None if self.gate is None else self.gate.bundle
+        parts = [b.checksum[:16] for b in (self.bundle, self.segmenter, gate) if b is not None]
         return "+".join(parts)
 
     def __call__(self, image: str | Path | Radiograph) -> Finding:
@@ -147,7 +98,7 @@ class Predictor:
             The finding, of status `ok`.
 
         Raises:
-            ImageError: the file is damaged, no radiograph, or shows no lungs.
+            ImageError: the file is damaged, or shows no upright frontal chest radiograph, or no lungs.
         """
         return self.analyse(image).finding
 
@@ -162,13 +113,14 @@ class Predictor:
             The analysis.
 
         Raises:
-            ImageError: the file is damaged, no radiograph, or shows no lungs.
+            ImageError: the file is damaged, or shows no upright frontal chest radiograph, or no lungs.
         """
         start = time.perf_counter()
         if isinstance(image, Radiograph):
             radiograph, name = image, "radiograph"
         else:
             radiograph, name = read(image), Path(image).name
+        frontal = None if self.gate is None else self.gate.check(radiograph.pixels)
         lungs, warnings = self._find_lungs(radiograph)
         prepared = prepare(radiograph.pixels, self.bundle.preprocessing, lungs)
         if not prepared.geometry.lungs_found:
@@ -184,6 +136,7 @@ class Predictor:
             status="ok",
             label=label,
             probabilities={key: float(p) for key, p in zip(self.bundle.labels, probabilities[0], strict=True)},
+            frontal=None if frontal is None else round(frontal, 4),
             lung_area=None if lungs is None else round(float(lungs.mean()), 4),
             view=radiograph.view,
             bundle=self.bundle.name,
@@ -254,15 +207,6 @@ def load(bundle: str | Path | Bundle = "covid-cxnet", threads: int | None = None
     return predictor
 
 
-def _check_model(bundle: Bundle, model: LiteModel, output: str) -> None:
-    spec = bundle.preprocessing
-    expected = (1, *spec.size, len(spec.channels))
-    if model.input_shape != expected:
-        raise BundleError(f"{model.path} takes images of shape {model.input_shape}, its bundle prepares {expected}")
-    if output not in model.outputs:
-        raise BundleError(f"{model.path} has the outputs {model.outputs}, {output!r} is missing")
-
-
 def _enhancement(segmenter: Bundle) -> str:
     """Name the enhancement the segmenter was trained on, in the terms of `covidcx.imaging.roi`."""
     channel = segmenter.preprocessing.channels[0]
@@ -291,24 +235,3 @@ def _lung_warnings(lungs: np.ndarray, certainty: float) -> tuple[str, ...]:
     if min(left, 1.0 - left) < ONE_SIDED:
         found.append("lung was found on one side only")
     return tuple(found)
-
-
-@contextlib.contextmanager
-def _native_log_to_python() -> Iterator[None]:
-    """Send what the native runtime writes to standard error (a greeting of its delegate) to the debug log."""
-    try:
-        sys.stderr.flush()
-        saved = os.dup(2)
-    except (OSError, AttributeError, ValueError):  # no standard error, as in a windowed program
-        yield
-        return
-    with tempfile.TemporaryFile() as capture:
-        os.dup2(capture.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
-            capture.seek(0)
-            for line in capture.read().decode(errors="replace").splitlines():
-                log.debug("LiteRT: %s", line)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from covidcx.bundle import GATE_LABEL
 from covidcx.evaluation.classification import title
 from covidcx.evaluation.masks import mask_title
 from covidcx.evaluation.report import cell
@@ -14,6 +15,10 @@ _CLASSIFY = (
     "sensitivity_at_90_specificity_covid_vs_normal", "sensitivity_at_99_specificity_covid_vs_normal",
     "eer_covid_vs_normal", "recall_covid", "specificity_covid", "precision_covid", "cap_called_covid", "brier",
 )  # fmt: skip
+_GATE = (
+    "accuracy", "macro_f1", "recall_frontal", "specificity_frontal", "auc_frontal", "recall_sideways",
+    "recall_upside_down", "recall_inverted", "recall_lateral", "recall_no_chest",
+)  # fmt: skip
 _SEGMENT = ("dice_mean", "dice_median", "iou_mean", "surface_distance_mean", "hausdorff95_mean", "reader_dice_median")
 _LIMITS_CLASSIFY = (
     "The public images of COVID-19 and of other findings come from different sources. A classifier trained on them "
@@ -22,6 +27,14 @@ _LIMITS_CLASSIFY = (
     "Labels of NIH ChestX-ray14 were mined from reports and are noisy; some COVID images show no visible abnormality.",
     "Adults with frontal images (PA or AP) only; not for children, lateral images, or other modalities.",
     "Probabilities hold for the class shares of the validation split, not for the prevalence at any site.",
+)
+_LIMITS_GATE = (
+    "Laterals were drawn, for training and for testing alike: no real lateral radiograph was seen, so how many of "
+    "those are refused is not known.",
+    "Turned and inverted images were made from frontal ones; tilts of up to 15 degrees count as frontal.",
+    "What is no chest is a small choice of photographs, sections and drawings; something else may pass. The checks of "
+    "the lungs that follow in `covidcx.edge` stay necessary.",
+    "Left and right exchanged (a mirrored image) is not noticed.",
 )
 _LIMITS_SEGMENT = (
     "Public lung masks differ by rule: some include the lung behind the heart, others leave it out. Scores against "
@@ -41,28 +54,34 @@ def model_card(bundle_info: Mapping[str, Any], metrics: Mapping[str, Any]) -> st
     Returns:
         Markdown, self-contained.
     """
-    segment = bundle_info.get("task") == "segment"
+    kind = _kind(bundle_info)
     name = bundle_info.get("name", "unnamed")
     lines = [f"# {name}", "", f"**{bundle_info.get('disclaimer', DISCLAIMER)}**", ""]
-    lines += ["## What it is", "", *_what(bundle_info, segment), ""]
-    lines += ["## Intended use", "", *_use(segment), ""]
+    lines += ["## What it is", "", *_what(bundle_info, kind), ""]
+    lines += ["## Intended use", "", *_use(kind), ""]
     lines += ["## Training data", "", *_data(bundle_info), ""]
     lines += ["## Preprocessing", "", *_preprocessing(bundle_info.get("preprocessing") or {}), ""]
-    lines += ["## Metrics", "", *_metrics(metrics, segment), ""]
-    if not segment:
+    lines += ["## Metrics", "", *_metrics(metrics, kind), ""]
+    if kind != "segment":
         lines += ["## Operating points", "", *_points(bundle_info), ""]
-    lines += ["## Known shortcuts and limits", "", *_limits(metrics, segment), ""]
+    lines += ["## Known shortcuts and limits", "", *_limits(metrics, kind), ""]
     lines += ["## How to reproduce", "", *_reproduce(bundle_info, metrics), ""]
     lines += [f"_{bundle_info.get('disclaimer', DISCLAIMER)}_", ""]
     return "\n".join(lines)
 
 
-def _what(info: Mapping[str, Any], segment: bool) -> list[str]:
+def _kind(info: Mapping[str, Any]) -> str:
+    if info.get("task") == "segment":
+        return "segment"
+    return "gate" if GATE_LABEL in (info.get("labels") or ()) else "classify"
+
+
+def _what(info: Mapping[str, Any], kind: str) -> list[str]:
     model = info.get("model") or {}
     settings = ", ".join(f"{key}={value}" for key, value in (model.get("kwargs") or {}).items())
-    kind = "segments the lungs in" if segment else "classifies"
+    task = {"segment": "segments the lungs in", "classify": "classifies", "gate": "tells other images from upright"}
     lines = [
-        f"A Keras model (`{model.get('name', 'not recorded')}`{f', {settings}' if settings else ''}) that {kind} "
+        f"A Keras model (`{model.get('name', 'not recorded')}`{f', {settings}' if settings else ''}) that {task[kind]} "
         "frontal chest radiographs.",
         "",
         f"- Labels, in the order of the outputs: {', '.join(info.get('labels') or ['not recorded'])}",
@@ -70,13 +89,19 @@ def _what(info: Mapping[str, Any], segment: bool) -> list[str]:
     ]
     if info.get("segmenter"):
         lines.append(f"- Lung segmenter in front of it: `{info['segmenter']}`")
+    if info.get("gate"):
+        lines.append(f"- Gate in front of it: `{info['gate']}`; it refuses what is no upright frontal chest radiograph")
     if info.get("files"):
         lines.append(f"- Files: {', '.join(sorted(info['files']))} (SHA-256 of each in `bundle.json`)")
     return lines
 
 
-def _use(segment: bool) -> list[str]:
-    task = "finding the lung field before another model" if segment else "studying how such classifiers behave"
+def _use(kind: str) -> list[str]:
+    task = {
+        "segment": "finding the lung field before another model",
+        "classify": "studying how such classifiers behave",
+        "gate": "refusing images that another model must not be asked about",
+    }[kind]
     return [
         f"Research and teaching: {task}, reproducing published work, and trying a portable X-ray workflow.",
         "",
@@ -121,11 +146,12 @@ def _preprocessing(spec: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _metrics(metrics: Mapping[str, Any], segment: bool) -> list[str]:
+def _metrics(metrics: Mapping[str, Any], kind: str) -> list[str]:
     splits = _splits(metrics)
     if not splits:
         return ["Not evaluated yet: run `covidcx evaluate`."]
-    wanted, naming = (_SEGMENT, mask_title) if segment else (_CLASSIFY, title)
+    wanted = {"segment": _SEGMENT, "classify": _CLASSIFY, "gate": _GATE}[kind]
+    naming = mask_title if kind == "segment" else title
     lines = ["Values with 95% patient-level bootstrap intervals; `*` marks an interval without width, which is no "
              "certainty; `-` stands where a split has no images for a metric."]  # fmt: skip
     sizes = ", ".join(
@@ -151,14 +177,14 @@ def _points(info: Mapping[str, Any]) -> list[str]:
     return [*lines, f"- Temperature: {temperature}, applied to the probabilities before the threshold"]
 
 
-def _limits(metrics: Mapping[str, Any], segment: bool) -> list[str]:
+def _limits(metrics: Mapping[str, Any], kind: str) -> list[str]:
     measured = []
     for name, section in _splits(metrics).items():
         share = section["metrics"].get("cap_called_covid")
         if share and share["value"] is not None:
             measured.append(f"On split {name} the share of other pneumonia that is called COVID is {cell(share)}.")
         measured += [f"Split {name}: {note}" for note in (section.get("shortcut") or {}).get("notes", [])]
-    limits = _LIMITS_SEGMENT if segment else _LIMITS_CLASSIFY
+    limits = {"segment": _LIMITS_SEGMENT, "classify": _LIMITS_CLASSIFY, "gate": _LIMITS_GATE}[kind]
     return [f"- {text}" for text in (*measured, *metrics.get("notes", ()), *limits)]
 
 

@@ -108,7 +108,7 @@ def explain_files(
 
     Args:
         bundle: name or folder of a classifier bundle with `weights.h5`.
-        files: DICOM, PNG or JPEG files.
+        files: DICOM, PNG, JPEG, TIFF, WebP or BMP files.
         out: folder to write to; made where missing.
         method: `gradcam` or `lime`.
         layer: Grad-CAM layer; the last feature map by default.
@@ -129,7 +129,7 @@ def explain_files(
     explainer = open_explainer(bundle, method, layer, label, seed, superpixels, samples)
     truth = read_truth(manifest) if manifest is not None else Truth()
     if not files:
-        raise ExplainError("no files to explain; give DICOM, PNG or JPEG files")
+        raise ExplainError("no files to explain; give DICOM, PNG, JPEG, TIFF, WebP or BMP files")
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     rows = []

@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -23,55 +24,43 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ImplicitVRLittleEnd
 
 from covidcx.errors import UnreadableImageError, UnsupportedImageError
 from covidcx.imaging.greyscale import grey_table, numbers
-from covidcx.imaging.picture import check_size, jpeg2000_size, jpeg_header
+from covidcx.imaging.headers import jpeg2000_header, jpeg_header
+from covidcx.imaging.orientation import UPRIGHT, turn_of_patient
+from covidcx.imaging.picture import check_size, to_grey
 from covidcx.imaging.radiograph import Radiograph
+from covidcx.imaging.subject import check_kind, check_view
 
 log = logging.getLogger(__name__)
 
-# Computed radiography, digital radiography, and RG: conventional film, digitised. All three are plain projections.
-MODALITIES = ("CR", "DX", "RG")
-MAX_INFLATED_BYTES = 512 * 2**20
+# The most pixels that are read, of 16 bits, take 191 MiB.
+MAX_INFLATED_BYTES = 256 * 2**20
 
-_OTHER_MODALITIES = (
-    "AU", "BMD", "CT", "DOC", "ECG", "ES", "GM", "IO", "IVUS", "KO", "MG", "MR", "NM", "OCT", "OP", "OT", "PR", "PT",
-    "PX", "REG", "RF", "RTDOSE", "RTIMAGE", "RTPLAN", "RTRECORD", "RTSTRUCT", "SC", "SEG", "SM", "SR", "US", "XA", "XC",
-)  # fmt: skip
-_CR_DX_CLASSES = {
-    "1.2.840.10008.5.1.4.1.1.1": "CR",
-    "1.2.840.10008.5.1.4.1.1.1.1": "DX",
-    "1.2.840.10008.5.1.4.1.1.1.1.1": "DX",
-}
 _ELEMENTS = [
-    "SOPClassUID", "Modality", "PresentationIntentType", "PatientAge", "PatientSex", "BodyPartExamined",
-    "ViewPosition", "ViewCodeSequence", "ImagerPixelSpacing", "PixelSpacing", "SamplesPerPixel",
-    "PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit",
-    "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept",
-    "ModalityLUTSequence", "VOILUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction", "PresentationLUTShape",
-    "ExtendedOffsetTable", "ExtendedOffsetTableLengths", "FloatPixelData", "DoubleFloatPixelData", "PixelData",
+    "SOPClassUID", "Modality", "ConversionType", "PresentationIntentType", "PatientAge", "PatientSex",
+    "AnatomicalOrientationType", "BodyPartExamined", "AnatomicRegionSequence", "ViewPosition", "ViewCodeSequence",
+    "PatientOrientation", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "ImagerPixelSpacing",
+    "PixelSpacing", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows",
+    "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue",
+    "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "VOILUTSequence",
+    "WindowCenter", "WindowWidth", "VOILUTFunction", "PresentationLUTShape", "ExtendedOffsetTable",
+    "ExtendedOffsetTableLengths", "FloatPixelData", "DoubleFloatPixelData", "PixelData",
 ]  # fmt: skip
 
-# Letters only, upper case. A body part that names both (CHESTABDOMEN) is taken as a chest; an unknown word as well.
-_CHEST = ("CHEST", "THORAX", "TORAX", "LUNG", "PULMO", "PECHO", "POITRINE", "BRUST", "RIB", "CXR")
-_NOT_CHEST = (
-    "SPINE", "EXTREMITY", "SKULL", "HEAD", "BRAIN", "NECK", "SINUS", "ORBIT", "MANDIBLE", "MAXILLA", "TEETH", "TOOTH",
-    "ABDOMEN", "KUB", "PELVIS", "HIP", "SACRUM", "COCCYX", "LEG", "FEMUR", "THIGH", "KNEE", "PATELLA", "TIBIA",
-    "FIBULA", "CALF", "ANKLE", "HEEL", "CALCANEUS", "FOOT", "FEET", "TOE", "ARM", "HUMERUS", "ELBOW", "RADIUS", "ULNA",
-    "WRIST", "HAND", "FINGER", "THUMB", "SHOULDER", "CLAVICLE", "SCAPULA", "BREAST",
-)  # fmt: skip
+# Functional groups of one frame and what the reader takes from them (PS3.3 C.7.6.16.2).
+_GROUPS = {
+    "PixelMeasuresSequence": ("PixelSpacing",),
+    "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept"),
+    "FrameVOILUTSequence": ("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence"),
+    "PatientOrientationInFrameSequence": ("PatientOrientation",),
+    "FrameAnatomySequence": ("AnatomicRegionSequence",),
+}
+_GREYS = ("MONOCHROME1", "MONOCHROME2")
+_COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 
-# Context group CID 4010 (PS3.16), SNOMED CT and the SNOMED RT codes that older files carry.
-_VIEW_CODES = {
-    "399348003": "AP", "R-10206": "AP", "272479007": "PA", "R-40888": "PA",
-    "399067008": "LATERAL", "R-102CD": "LATERAL", "399198007": "LATERAL", "R-10232": "LATERAL",
-    "399173006": "LATERAL", "R-10236": "LATERAL", "399352003": "LATERAL", "R-10228": "LATERAL",
-    "399260004": "LATERAL", "R-10224": "LATERAL",
-}  # fmt: skip
-_LATERAL = {"LL", "RL", "LAT", "LLAT", "RLAT", "LATL", "LATR", "LATERAL", "LM", "ML"}
-_OBLIQUE = {"LLO", "RLO", "LMO", "MLO", "LAO", "RAO", "LPO", "RPO", "OBL", "OBLIQUE"}
-_DECUBITUS = {"LLD", "RLD", "DECUBITUS", "DECUB"}
-
-# pydicom would try gdcm first, whose JPEG-LS decoder ends the whole process on some damaged streams.
+# pydicom would try gdcm first, whose JPEG-LS decoder ends the whole process on some damaged streams. Its own RLE
+# decoder unfolds runs without end; that of pylibjpeg stops where the frame does.
 _PLUGINS = {
+    "1.2.840.10008.1.2.5": "pylibjpeg",
     "1.2.840.10008.1.2.4.80": "pyjpegls", "1.2.840.10008.1.2.4.81": "pyjpegls",
     "1.2.840.10008.1.2.4.90": "pylibjpeg", "1.2.840.10008.1.2.4.91": "pylibjpeg",
 }  # fmt: skip
@@ -80,12 +69,15 @@ _PYDICOM = threading.Lock()
 
 
 def read_dicom(path: Path, window: int | None = 0) -> Radiograph:
-    """Read a single-frame CR, DX or RG file as a radiograph.
+    """Read a single-frame CR, DX or RG file, or the secondary capture of a chest radiograph.
+
+    The image is turned upright where Patient Orientation tells that its rows do not run to the patient's left or its
+    columns not to the feet; the spacing follows, and the log says so. Overlay planes (60xx) are not drawn.
 
     Args:
         path: the file; a preamble is not needed.
         window: index into the file's value-of-interest views, VOI LUTs first and windows after them, or None to
-            stretch the whole range of values.
+            stretch the whole range of values. Colour captures have no such views.
 
     Returns:
         The radiograph, 0 = black (air) to 1 = white (bone); padding is black.
@@ -94,27 +86,61 @@ def read_dicom(path: Path, window: int | None = 0) -> Radiograph:
         UnreadableImageError: damaged, truncated, contradictory, or no codec for its transfer syntax.
         UnsupportedImageError: another modality, body part, projection, number of frames, or pixel type.
 
-    Source: DICOM PS3.3 C.7.6.3, C.8.1 (CR), C.8.11 (DX), C.11.1 and C.11.2.
+    Source: DICOM PS3.3 C.7.6.1 (orientation), C.7.6.3 (pixels), C.7.6.16 (functional groups), C.8.1 (CR), C.8.6 (SC),
+        C.8.11 (DX), C.11.1 and C.11.2 (look-up tables).
     """
     with _quiet():
         _check_deflated(path)
         header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_ELEMENTS, force=True)
-        modality = _check_kind(header)
-        view = _check_view(header)
+        _lift_groups(header)
+        modality = check_kind(header)
+        view = check_view(header)
+        turn = turn_of_patient([str(text) for text in _several(header.get("PatientOrientation"))])
         _check_pixels(header, path)
         codes = _decode(pydicom.dcmread(path, specific_tags=_ELEMENTS, force=True))
-        table = grey_table(header, codes, window)
+        pixels = _colour(codes, window) if codes.ndim == 3 else grey_table(header, codes, window)[codes]
         sex = header.get("PatientSex")
         kept = {
             "view": view,
             "age": parse_age(header.get("PatientAge")),
             "sex": sex if sex in ("M", "F") else None,
-            "spacing": _spacing(header),
+            "spacing": turn.spacing(_spacing(header)),
             "modality": modality,
             "photometric": str(header.PhotometricInterpretation),
             "bits": int(header.BitsStored),
         }
-    return Radiograph(table[codes], **kept)
+    if turn != UPRIGHT:
+        log.info("%s: turned upright as Patient Orientation says (%s)", path.name, turn)
+    return Radiograph(turn.apply(pixels), **kept)
+
+
+def _several(value: Any) -> list[Any]:
+    return [] if value is None or isinstance(value, str) else list(value)
+
+
+def _lift_groups(header: Dataset) -> None:
+    """Bring what the functional groups of the first frame say to where single-frame files say it.
+
+    A per-frame group goes before a shared one, and either before an element outside of them.
+    """
+    for where in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
+        items = header.get(where)
+        for name, keywords in _GROUPS.items() if items else ():
+            group = items[0].get(name)
+            for keyword in keywords if group else ():
+                # A group says all there is to say: a window in it is not to be mixed with a table outside.
+                value = group[0].get(keyword)
+                if value is not None:
+                    setattr(header, keyword, value)
+                elif keyword in header:
+                    delattr(header, keyword)
+
+
+def _colour(image: np.ndarray, window: int | None) -> np.ndarray:
+    """Turn the captured colours of a grey picture into grey levels."""
+    if window:
+        raise UnsupportedImageError(f"window {window} was asked for, a colour image has none; leave it at 0, or None")
+    return to_grey(image[..., ::-1])[0]
 
 
 def parse_age(text: str | None) -> float | None:
@@ -126,62 +152,6 @@ def parse_age(text: str | None) -> float | None:
     return years if years <= 130 else None
 
 
-def projection(text: str | None) -> str | None:
-    """Read a view position as `PA`, `AP`, `LATERAL`, `OBLIQUE`, `DECUBITUS`, or None where it says none of them."""
-    words = re.findall("[A-Z]+", str(text or "").upper())
-    for name, known in (("DECUBITUS", _DECUBITUS), ("OBLIQUE", _OBLIQUE), ("LATERAL", _LATERAL)):
-        if known.intersection(words):
-            return name
-    joined = "".join(words)
-    if "PA" in words or joined.startswith("POSTEROANT"):
-        return "PA"
-    return "AP" if "AP" in words or joined.startswith("ANTEROPOST") else None
-
-
-def _check_kind(header: Dataset) -> str:
-    """Return the modality of a plain radiograph; refuse all else."""
-    modality = str(header.get("Modality") or "").strip()
-    if not modality:
-        modality = _CR_DX_CLASSES.get(str(header.get("SOPClassUID") or ""), "")
-    if modality not in MODALITIES:
-        shown = f"is {modality}" if modality in _OTHER_MODALITIES else "is unknown" if modality else "is missing"
-        raise UnsupportedImageError(f"the DICOM modality {shown}; covidcx reads plain radiographs (CR, DX, RG)")
-    if header.get("PresentationIntentType") == "FOR PROCESSING":
-        raise UnsupportedImageError("raw detector data (FOR PROCESSING); send the FOR PRESENTATION image of the study")
-    letters = re.sub("[^A-Z]", " ", str(header.get("BodyPartExamined") or "").upper())
-    spine = "SPINE" in letters
-    if spine or not any(word in letters for word in _CHEST):
-        words = letters.split()
-        part = next((p for p in _NOT_CHEST if (p in letters if len(p) > 4 else _names(words, p))), None)
-        if part is not None:
-            raise UnsupportedImageError(
-                f"Body Part Examined names {part}, not a chest; give a chest radiograph, or correct the header"
-            )
-    return modality
-
-
-def _names(words: list[str], part: str) -> bool:
-    """Match a short part (ARM, LEG, HEAD) as a word, its plural, or after a side or joint prefix (LHAND, LOWLEG)."""
-    prefix = "(L|R|LT|RT|LEFT|RIGHT|UP|UPR|UPPER|LOW|LWR|LOWER|FORE)?"
-    return any(re.fullmatch(f"{prefix}{part}S?", word) for word in words)
-
-
-def _check_view(header: Dataset) -> str | None:
-    """Return `PA`, `AP` or None; refuse lateral, oblique and decubitus views."""
-    views = [projection(header.get("ViewPosition"))]
-    for item in header.get("ViewCodeSequence") or []:
-        views.append(_VIEW_CODES.get(str(item.get("CodeValue") or "")) or projection(item.get("CodeMeaning")))
-    what = {
-        "LATERAL": "a lateral projection",
-        "OBLIQUE": "an oblique or lateral projection",
-        "DECUBITUS": "a lateral decubitus view",
-    }
-    for view in views:
-        if view in what:
-            raise UnsupportedImageError(f"the header names {what[view]}; give the frontal (PA or AP) image")
-    return next((view for view in views if view), None)
-
-
 def _check_pixels(header: Dataset, path: Path) -> None:
     """Check everything the header says about the pixels, and the bytes there are, before any memory is taken."""
     needed = ("Rows", "Columns", "BitsAllocated", "BitsStored", "PhotometricInterpretation")
@@ -191,12 +161,15 @@ def _check_pixels(header: Dataset, path: Path) -> None:
     frames, samples = int(header.get("NumberOfFrames") or 1), int(header.get("SamplesPerPixel") or 1)
     if frames != 1:
         raise UnsupportedImageError(f"the file holds {frames} frames, one is read; export a single radiograph")
-    if samples != 1 or header.PhotometricInterpretation not in ("MONOCHROME1", "MONOCHROME2"):
+    colour = header.PhotometricInterpretation in _COLOURS
+    if samples != (3 if colour else 1) or not (colour or header.PhotometricInterpretation in _GREYS):
         raise UnsupportedImageError(
             f"a colour image ({samples} samples a pixel, or a palette); export MONOCHROME1 or MONOCHROME2"
         )
-    check_size(int(header.Columns), int(header.Rows))
     allocated, bits, high = _bits(header)
+    check_size(int(header.Columns), int(header.Rows), samples * allocated // 8)
+    if colour and (allocated, bits, high) != (8, 8, 7):
+        raise UnsupportedImageError(f"a colour image of {bits} bits in {allocated}; export 8 bits, or MONOCHROME2")
     if allocated not in (8, 16) or not 8 <= bits <= 16:
         raise UnsupportedImageError(
             f"pixels of {bits} bits in {allocated}; radiographs of 8 to 16 bits in 8 or 16 are read"
@@ -214,7 +187,7 @@ def _check_pixels(header: Dataset, path: Path) -> None:
         needs = "; ".join(decoder.missing_dependencies)
         raise UnreadableImageError(f"no codec installed for the transfer syntax {_syntax_name(syntax)} ({needs})")
     if not syntax.is_encapsulated and syntax != DeflatedExplicitVRLittleEndian:
-        _check_length(path.stat().st_size, int(header.Rows) * int(header.Columns) * allocated // 8)
+        _check_length(path.stat().st_size, _native_bytes(header))
 
 
 _CONVERT = "convert it to Explicit VR Little Endian first"
@@ -224,6 +197,13 @@ def _bits(header: Dataset) -> tuple[int, int, int]:
     bits = int(header.BitsStored)
     high = header.get("HighBit")
     return int(header.BitsAllocated), bits, bits - 1 if high is None else int(high)
+
+
+def _native_bytes(header: Dataset) -> int:
+    """Return the size of the uncompressed pixel data; 4:2:2 shares its two colour samples between two pixels."""
+    samples = int(header.get("SamplesPerPixel") or 1)
+    samples = 2 if header.PhotometricInterpretation == "YBR_FULL_422" else samples
+    return int(header.Rows) * int(header.Columns) * samples * int(header.BitsAllocated) // 8
 
 
 def _check_length(found: int, expected: int) -> None:
@@ -239,24 +219,25 @@ def _decode(data: Dataset) -> np.ndarray:
         raise UnsupportedImageError("the pixels are floating point numbers; export 8 to 16 bit integers")
     if not data.get("PixelData"):
         raise UnreadableImageError("the pixel data are missing or cut off: truncated; copy or export the file again")
-    rows, columns = int(data.Rows), int(data.Columns)
+    samples = int(data.get("SamplesPerPixel") or 1)
+    shape = (int(data.Rows), int(data.Columns), samples)[: 3 if samples > 1 else 2]
     allocated, bits, high = _bits(data)
     syntax = _transfer_syntax(data)
     if "TransferSyntaxUID" not in data.file_meta:
         data.file_meta.TransferSyntaxUID = syntax
     if syntax.is_encapsulated:
-        _check_codestream(get_frame(data.PixelData, 0, number_of_frames=1), syntax, (columns, rows))
+        _check_codestream(get_frame(data.PixelData, 0, number_of_frames=1), syntax, shape)
     else:
-        _check_length(len(data.PixelData), rows * columns * allocated // 8)
+        _check_length(len(data.PixelData), _native_bytes(data))
     shift = 0
     if not syntax.is_encapsulated or syntax == RLELossless:
         # pydicom masks as if the high bit were always bits stored - 1; let it hand out whole words instead.
         shift = high + 1 - bits
         data.BitsStored, data.HighBit = allocated, allocated - 1
     array = _pixel_array(data, syntax)
-    if array.shape != (rows, columns) or array.dtype.kind not in "iu" or array.dtype.itemsize > 2:
+    if array.shape != shape or array.dtype.kind not in "iu" or array.dtype.itemsize > 2:
         raise UnreadableImageError(
-            f"{columns} x {rows} pixels of {allocated} bits were promised, {array.dtype} of shape {array.shape} found; "
+            f"{shape} pixels of {allocated} bits were promised, {array.dtype} of shape {array.shape} found; "
             "export the file again"
         )
     native = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
@@ -280,22 +261,19 @@ def _pixel_array(data: Dataset, syntax: UID) -> np.ndarray:
         ) from error
 
 
-def _check_codestream(frame: bytes, syntax: UID, size: tuple[int, int]) -> None:
+def _check_codestream(frame: bytes, syntax: UID, shape: tuple[int, ...]) -> None:
     """Hold a compressed frame's own header against the data set's, and look for its end marker."""
     name = str(syntax)
     if not name.startswith("1.2.840.10008.1.2.4."):
         return
-    if frame.startswith(b"\xff\xd8"):
-        header = jpeg_header(frame)
-        found, scan = (header.width, header.height), header.scan
-    else:
-        found, scan = jpeg2000_size(frame), 0
-    if found != size:
+    found = jpeg_header(frame) if frame.startswith(b"\xff\xd8") else jpeg2000_header(frame)
+    samples = shape[2] if len(shape) > 2 else 1
+    if (found.height, found.width, found.channels) != (*shape[:2], samples):
         raise UnreadableImageError(
-            f"the header promises {size[0]} x {size[1]} pixels, the compressed data {found[0]} x {found[1]}; "
-            "export the file again"
+            f"the header promises {shape[1]} x {shape[0]} pixels of {samples} samples, the compressed data "
+            f"{found.width} x {found.height} of {found.channels}; export the file again"
         )
-    if frame.find(b"\xff\xd9", scan) < 0:
+    if frame.find(b"\xff\xd9", found.scan) < 0:
         raise UnreadableImageError("the compressed pixels stop before their end marker: truncated; copy the file again")
 
 

@@ -1,59 +1,56 @@
-"""PNG and JPEG files: header checks before any pixel is decoded, greyscale order, alpha, and the accepted sizes."""
+"""PNG, JPEG, TIFF, WebP and BMP files: header checks before any pixel is decoded, greyscale order, alpha, orientation.
 
-import zlib
-from dataclasses import dataclass
+A file of several pictures (animated PNG or WebP, TIFF of several pages) is refused: nothing in it says which one is
+the radiograph, and the pages of a scanned folder belong to several patients.
+"""
+
+import threading
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from covidcx.errors import UnreadableImageError, UnsupportedImageError
+from covidcx.imaging.headers import (
+    JPEG_MAGIC,
+    PNG_MAGIC,
+    PictureHeader,
+    bmp_header,
+    jpeg_header,
+    png_header,
+    webp_header,
+)
+from covidcx.imaging.orientation import turn_of_exif
 from covidcx.imaging.radiograph import Radiograph
+from covidcx.imaging.tiff import TIFF_MAGICS, TiffHeader, tiff_header
 
-PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
-JPEG_MAGIC = b"\xff\xd8\xff"
+PICTURE_MAGICS = (PNG_MAGIC, JPEG_MAGIC, *TIFF_MAGICS, b"RIFF")
 MIN_SIDE = 32
 MAX_SIDE = 12_000
 MAX_PIXELS = 100_000_000
+# Three channels of 8 bits at the most pixels; the same picture with alpha and 16 bits would take 800 MB.
+MAX_DECODED_BYTES = 300_000_000
 
 # A pixel is coloured when its channels lie further apart than this, in 8-bit levels; JPEG chroma noise, arrows and
 # coloured letters on a grey radiograph stay far below the share.
 COLOUR_SPREAD = 40
 COLOUR_SHARE = 0.25
 
-# 10-, 12- and 14-bit detector values are often stored in 16-bit PNG files without being scaled up.
+# 10-, 12- and 14-bit detector values are often stored in 16-bit files without being scaled up.
 MAX_UNSCALED_BITS = 14
 
-_PNG_GREY = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-_SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-# JPEG-LS (ITU-T T.87) has a start-of-frame marker of its own.
-_SOF_JPEG_LS = 0xF7
-_SOS = 0xDA
-_STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})
+
+def is_picture(head: bytes) -> bool:
+    """Tell by its first ten bytes or more whether a file is of a format `read_picture` knows."""
+    # Two letters alone would make a BMP picture of many a text; the reserved bytes are zero in every BMP file.
+    return head.startswith(PICTURE_MAGICS) or (head.startswith(b"BM") and head[6:10] == b"\0\0\0\0")
 
 
-@dataclass(frozen=True)
-class PictureHeader:
-    """What a picture file promises.
-
-    Attributes:
-        width: columns.
-        height: rows.
-        bits: bits per sample.
-        scan: byte offset of the first compressed data.
-    """
-
-    width: int
-    height: int
-    bits: int
-    scan: int
-
-
-def check_size(width: int, height: int) -> None:
+def check_size(width: int, height: int, bytes_per_pixel: int = 1) -> None:
     """Refuse images no network can use and images that would not fit a small machine's memory.
 
     Raises:
-        UnsupportedImageError: a side or the number of pixels lies outside the limits.
+        UnsupportedImageError: a side, the number of pixels or the decoded size lies outside the limits.
     """
     if min(width, height) < MIN_SIDE:
         raise UnsupportedImageError(
@@ -65,14 +62,20 @@ def check_size(width: int, height: int) -> None:
             f"the image has {width} x {height} pixels, at most {MAX_SIDE:,} on a side and {MAX_PIXELS:,} in all are "
             "read; reduce it first"
         )
+    if width * height * bytes_per_pixel > MAX_DECODED_BYTES:
+        raise UnsupportedImageError(
+            f"the image has {width} x {height} pixels of {bytes_per_pixel} bytes, at most {MAX_DECODED_BYTES:,} bytes "
+            "are decoded; save it in grey, without transparency"
+        )
 
 
 def read_picture(path: Path) -> Radiograph:
-    """Read a PNG (1 to 16 bits) or JPEG file as a radiograph.
+    """Read a PNG, JPEG, TIFF, WebP or BMP file of 1 to 16 bits as a radiograph.
 
     Colour files are accepted where the picture is grey all the same. Transparent parts are laid on black. Pixels are
     divided by the format's white (255 or 65535); a 16-bit file whose brightest pixel needs 14 bits or fewer holds
-    unscaled detector values and is divided by the largest value of that many bits.
+    unscaled detector values and is divided by the largest value of that many bits. An EXIF or TIFF orientation is
+    followed, as every viewer does.
 
     Args:
         path: the file.
@@ -82,35 +85,103 @@ def read_picture(path: Path) -> Radiograph:
 
     Raises:
         UnreadableImageError: damaged or truncated.
-        UnsupportedImageError: too small, too large, animated, or a colour photograph.
+        UnsupportedImageError: too small, too large, several pictures in one file, or a colour photograph.
     """
     data = path.read_bytes()
-    is_png = data.startswith(PNG_MAGIC)
-    header = png_header(data) if is_png else jpeg_header(data)
-    check_size(header.width, header.height)
-    if is_png:
-        _check_png_chunks(data)
-    elif data.find(b"\xff\xd9", header.scan) < 0:
-        raise UnreadableImageError("the JPEG data stop before their end marker: truncated; copy the file again")
-    # ANYCOLOR turns a JPEG upright as its EXIF tag says, as every viewer does, but would drop a PNG's alpha.
-    flags = cv2.IMREAD_UNCHANGED if is_png else cv2.IMREAD_ANYCOLOR
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    if image is None:
-        raise UnreadableImageError(f"the {'PNG' if is_png else 'JPEG'} data are damaged; copy or export the file again")
-    if sorted(image.shape[:2]) != sorted((header.height, header.width)):
+    if data.startswith(TIFF_MAGICS):
+        return _read_tiff(data, tiff_header(data))
+    for magic, name, parse in _FORMATS:
+        if data.startswith(magic):
+            return _read_other(data, name, parse(data))
+    raise UnsupportedImageError("no PNG, JPEG, TIFF, WebP or BMP picture; export it as one of them")
+
+
+_FORMATS = (
+    (PNG_MAGIC, "PNG", png_header),
+    (JPEG_MAGIC, "JPEG", jpeg_header),
+    (b"RIFF", "WebP", webp_header),
+    (b"BM", "BMP", bmp_header),
+)
+
+
+def _read_other(data: bytes, name: str, header: PictureHeader) -> Radiograph:
+    check_size(header.width, header.height, header.channels * (2 if header.bits > 8 else 1))
+    if header.needs > len(data):
         raise UnreadableImageError(
-            f"{header.width} x {header.height} pixels were promised and {image.shape[1]} x {image.shape[0]} found; "
-            "export the file again"
+            f"the {name} header promises {header.needs:,} bytes and the file holds {len(data):,}: truncated; "
+            "copy it again"
         )
+    if name == "JPEG" and data.find(b"\xff\xd9", header.scan) < 0:
+        raise UnreadableImageError("the JPEG data stop before their end marker: truncated; copy the file again")
+    image = _decode(data, name, (header.height, header.width))
+    if name == "BMP":
+        # The fourth byte of a pixel is alpha in some BMP files and nothing in others; viewers pass over it.
+        image = image[..., :3] if image.ndim == 3 else image
     grey, bits = to_grey(image)
-    return Radiograph(grey, bits=header.bits if bits == image.dtype.itemsize * 8 else bits)
+    pixels = turn_of_exif(header.orientation).apply(grey)
+    return Radiograph(pixels, bits=header.bits if bits == image.dtype.itemsize * 8 else bits)
 
 
-def to_grey(image: np.ndarray) -> tuple[np.ndarray, int]:
+def _read_tiff(data: bytes, header: TiffHeader) -> Radiograph:
+    check_size(header.width, header.height, header.channels * (2 if header.bits > 8 else 1))
+    # OpenCV lays a TIFF upright whatever it is told, hence either way round.
+    image = _decode(data, "TIFF", (header.height, header.width), (header.width, header.height))
+    if header.premultiplied:
+        image = image[..., :3]
+    if image.dtype == np.uint16 and header.bits < 16:
+        # OpenCV hands out 10, 12 and 14 bits in the upper part of 16.
+        image = image >> (16 - header.bits)
+    grey, bits = to_grey(image, header.bits if 8 < header.bits < 16 else None)
+    return Radiograph(1.0 - grey if header.inverted else grey, bits=max(bits, 8))
+
+
+def _decode(data: bytes, name: str, *shapes: tuple[int, int]) -> np.ndarray:
+    """Decode to uint8 or uint16 in OpenCV's channel order, rows as they are stored."""
+    # The orientation is followed here: OpenCV's own way of doing so would drop a PNG's alpha.
+    flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
+    with _SILENCE:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    if image is None:
+        raise UnreadableImageError(f"the {name} data are damaged; copy or export the file again")
+    if image.shape[:2] not in shapes or image.dtype not in (np.uint8, np.uint16):
+        raise UnreadableImageError(
+            f"{shapes[0][1]} x {shapes[0][0]} pixels were promised and {image.shape[1]} x {image.shape[0]} "
+            f"({image.dtype}) found; export the file again"
+        )
+    return image
+
+
+class _Silence:
+    """Keep OpenCV from writing what it thinks of a damaged file to standard error.
+
+    Its log level is one for the whole process: the first thread in turns it off, the last one out turns it on again.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._level = threading.Lock(), 0, 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                cv2.utils.logging.setLogLevel(self._level)
+
+
+_SILENCE = _Silence()
+
+
+def to_grey(image: np.ndarray, bits: int | None = None) -> tuple[np.ndarray, int]:
     """Turn a decoded picture into grey pixels.
 
     Args:
         image: uint8 or uint16, H x W, or H x W x 2 to 4 in OpenCV's order (blue, green, red, alpha).
+        bits: bits that white stands for, if known; found from a 16-bit picture's brightest pixel otherwise.
 
     Returns:
         float32 H x W in 0..1, and the number of bits that white stands for.
@@ -124,10 +195,10 @@ def to_grey(image: np.ndarray) -> tuple[np.ndarray, int]:
     if image.ndim == 3:
         image = image[..., 0] if image.shape[2] == 1 else _grey_of_colour(np.ascontiguousarray(image))
     depth = image.dtype.itemsize * 8
-    bits = depth
-    if depth == 16:
+    if bits is None and depth == 16:
         needed = max(8, int(image.max()).bit_length())
         bits = needed if needed <= MAX_UNSCALED_BITS else depth
+    bits = bits or depth
     grey = image.astype(np.float32) / np.float32(2**bits - 1)
     if alpha is not None:
         grey *= alpha.astype(np.float32) / np.float32(2**depth - 1)
@@ -147,79 +218,3 @@ def _grey_of_colour(image: np.ndarray) -> np.ndarray:
             "give a radiograph, saved in greyscale"
         )
     return cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
-
-
-def png_header(data: bytes) -> PictureHeader:
-    """Read a PNG file's IHDR chunk.
-
-    Raises:
-        UnreadableImageError: the chunk is missing, damaged or cut off.
-    """
-    if len(data) < 33 or data[12:16] != b"IHDR" or int.from_bytes(data[8:12], "big") != 13:
-        raise UnreadableImageError("the PNG header is missing or cut off; copy or export the file again")
-    width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
-    if data[24] not in (1, 2, 4, 8, 16) or data[25] not in _PNG_GREY:
-        raise UnreadableImageError(
-            f"the PNG header names a bit depth of {data[24]} and colour type {data[25]}, which do not exist; "
-            "copy or export the file again"
-        )
-    return PictureHeader(width, height, data[24], 33)
-
-
-def _check_png_chunks(data: bytes) -> None:
-    """Walk the chunks: libpng would hand out the upper part of a truncated picture without a word."""
-    view, offset, found = memoryview(data), 8, False
-    while offset + 12 <= len(data):
-        length = int.from_bytes(view[offset : offset + 4], "big")
-        end = offset + 12 + length
-        kind = bytes(view[offset + 4 : offset + 8])
-        if end > len(data):
-            break
-        if zlib.crc32(view[offset + 4 : end - 4]) != int.from_bytes(view[end - 4 : end], "big"):
-            raise UnreadableImageError("a PNG checksum does not match: the file is damaged; copy or export it again")
-        if kind == b"acTL":
-            raise UnsupportedImageError("an animated PNG; give a single image")
-        found = found or kind == b"IDAT"
-        if kind == b"IEND":
-            if found:
-                return
-            break
-        offset = end
-    raise UnreadableImageError(f"the PNG data stop after {len(data):,} bytes: truncated; copy the file again")
-
-
-def jpeg_header(data: bytes) -> PictureHeader:
-    """Read the frame header of a JPEG, JPEG Lossless or JPEG-LS stream without decoding it.
-
-    Raises:
-        UnreadableImageError: no frame header or no scan was found.
-    """
-    offset, frame = 2, None
-    while offset + 4 <= len(data):
-        if data[offset] != 0xFF:
-            break
-        marker = data[offset + 1]
-        if marker == 0xFF or marker in _STANDALONE:
-            offset += 1 if marker == 0xFF else 2
-            continue
-        length = int.from_bytes(data[offset + 2 : offset + 4], "big")
-        if (marker in _SOF or marker == _SOF_JPEG_LS) and frame is None and offset + 9 <= len(data):
-            height = int.from_bytes(data[offset + 5 : offset + 7], "big")
-            frame = (int.from_bytes(data[offset + 7 : offset + 9], "big"), height, data[offset + 4])
-        if marker == _SOS and frame is not None:
-            return PictureHeader(*frame, scan=offset)
-        offset += 2 + max(length, 2)
-    raise UnreadableImageError("the JPEG header is damaged or cut off; copy or export the file again")
-
-
-def jpeg2000_size(data: bytes) -> tuple[int, int]:
-    """Read width and height from a JPEG 2000 codestream (ITU-T T.800 A.5.1), bare or in its JP2 box.
-
-    Raises:
-        UnreadableImageError: no image size marker was found.
-    """
-    start = data.find(b"\xff\x4f\xff\x51", 0, 4096)
-    if start < 0 or len(data) < start + 24:
-        raise UnreadableImageError("the JPEG 2000 header is damaged or cut off; export the file again")
-    sizes = [int.from_bytes(data[start + at : start + at + 4], "big") for at in (8, 12, 16, 20)]
-    return sizes[0] - sizes[2], sizes[1] - sizes[3]

@@ -5,19 +5,18 @@ import stat
 from pathlib import Path
 
 from covidcx.errors import ImageError, UnreadableImageError, UnsupportedImageError
-from covidcx.imaging.picture import JPEG_MAGIC, PNG_MAGIC, read_picture
+from covidcx.imaging.picture import is_picture, read_picture
 from covidcx.imaging.radiograph import Radiograph
 
 # Far above any radiograph (100 Mpx of 16 bits are 191 MiB); keeps a stray archive from being read into memory.
 MAX_FILE_BYTES = 512 * 2**20
 
 _HEAD = 132
+_READ = "DICOM, PNG, JPEG, TIFF, WebP or BMP"
 _FOREIGN = {
-    b"II*\0": "a TIFF picture",
-    b"MM\0*": "a TIFF picture",
+    b"II+\0": "a BigTIFF picture",
+    b"MM\0+": "a BigTIFF picture",
     b"GIF8": "a GIF picture",
-    b"BM": "a BMP picture",
-    b"RIFF": "a WebP picture or a RIFF container",
     b"\0\0\0\x0cjP  ": "a bare JPEG 2000 picture",
     b"%PDF": "a PDF document",
     b"PK\x03\x04": "a ZIP archive",
@@ -27,7 +26,7 @@ _EXPLICIT_VRS = {b"UL", b"UI", b"CS", b"DA", b"TM", b"SH", b"LO", b"OB", b"DT", 
 
 
 def read(path: str | os.PathLike[str], window: int | None = 0) -> Radiograph:
-    """Read a chest radiograph from a DICOM (with or without preamble), PNG or JPEG file.
+    """Read a chest radiograph from a DICOM (with or without preamble), PNG, JPEG, TIFF, WebP or BMP file.
 
     Error messages name the file as the caller did and hold nothing that a DICOM header says about the patient.
 
@@ -43,19 +42,21 @@ def read(path: str | os.PathLike[str], window: int | None = 0) -> Radiograph:
         UnreadableImageError: no such file, not an image, damaged, truncated, or no codec for it.
         UnsupportedImageError: a sound file that is no frontal greyscale chest radiograph of an accepted size.
 
-    Source: DICOM PS3.3 C.7.6.3 (pixels), C.11 (look-up tables); PNG third edition; ITU-T T.81 (JPEG).
+    Source: DICOM PS3.3 C.7.6.3 (pixels), C.11 (look-up tables); PNG third edition; ITU-T T.81 (JPEG); TIFF 6.0;
+        RFC 9649 (WebP).
     """
     path = Path(path)
     name = _display(path.name or str(path))
     try:
         head, size = _head(path)
-        if head.startswith((PNG_MAGIC, JPEG_MAGIC)):
-            return read_picture(path)
+        # First of all, for a preamble may hold the head of a TIFF: a file that is both says more as DICOM.
         if head[128:132] == b"DICM" or _is_bare_dicom(head, size):
             # Lazy: pydicom takes longer to import than a PNG to read.
             from covidcx.imaging.dicom import read_dicom
 
             return read_dicom(path, window)
+        if is_picture(head):
+            return read_picture(path)
         raise _foreign(head)
     except ImageError as error:
         raise type(error)(f"{name}: {error}") from error
@@ -106,10 +107,10 @@ def _is_bare_dicom(head: bytes, size: int) -> bool:
 def _foreign(head: bytes) -> ImageError:
     for magic, what in _FOREIGN.items():
         if head.startswith(magic):
-            return UnsupportedImageError(f"this is {what}; covidcx reads DICOM, PNG and JPEG: export it as one of them")
+            return UnsupportedImageError(f"this is {what}; covidcx reads {_READ}: export it as one of them")
     what = "text" if all(byte in b"\t\n\r\f" or 32 <= byte < 127 for byte in head) else "unknown content"
     return UnreadableImageError(
-        f"not an image: it starts with {what}, not as DICOM, PNG or JPEG files do; export or copy it again"
+        f"not an image: it starts with {what}, not as {_READ} files do; export or copy it again"
     )
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 # name: (module, builder, keyword arguments of a small variant for the shared conformance test)
 MODELS: dict[str, tuple[str, str, dict]] = {
     "lung-unet": ("covidcx.models.unet", "lung_unet", {"filters": 4, "size": 64}),
+    "frontal-gate": ("covidcx.models.frontal_gate", "frontal_gate", {"input_shape": (64, 64, 1), "width": 0.25}),
     "covid-cxnet": ("covidcx.models.covid_cxnet", "covid_cxnet", {"input_shape": (64, 64, 3)}),
 }
 

@@ -1,40 +1,19 @@
-"""Every registered data source keeps the schema; a new source is tested by being registered."""
+"""The registry of data sets; every adapter is tested by `sources/test_source_conformance.py`."""
 
 import os
 import subprocess
 import sys
-from importlib import import_module
 
 import pytest
 
 import covidcx.data
+from covidcx.cli import main
 from covidcx.data import sources
-from covidcx.data.manifest import COLUMNS, REQUIRED, Manifest
 from covidcx.errors import ManifestError
-
-ROWS = {
-    "manifest": "image,patient_id,label,split\na.png,p1,covid,train\nb.png,p2,normal,test\n",
-}
-
-
-@pytest.mark.parametrize("name", sources.names())
-def test_adapter_has_a_licence_and_refuses_an_empty_folder(name, tmp_path):
-    assert import_module(sources.SOURCES[name]).LICENCE.strip()
-    with pytest.raises(ManifestError):
-        sources.read(name, tmp_path)
-
-
-def test_manifest_folder_reads_as_a_source(tmp_path):
-    (tmp_path / "manifest.csv").write_text(ROWS["manifest"])
-    manifest = sources.read("manifest", tmp_path)
-    assert isinstance(manifest, Manifest)
-    assert set(COLUMNS) <= set(manifest.frame.columns)
-    assert manifest.frame[list(REQUIRED)].notna().all().all()
-    assert manifest.root == tmp_path
 
 
 def test_shared_folder_reads_as_a_source(shared_data):
-    frame = sources.read("manifest", shared_data).frame
+    frame = sources.read("manifest", shared_data).manifest.frame
     assert frame.groupby("split").size().to_dict() == {
         "control": 48, "pediatric": 795, "test": 382, "train": 1373, "val": 202
     }  # fmt: skip
@@ -43,6 +22,40 @@ def test_shared_folder_reads_as_a_source(shared_data):
 def test_unknown_source_is_refused_with_the_near_one(tmp_path):
     with pytest.raises(ManifestError, match="Did you mean 'manifest'"):
         sources.read("manfest", tmp_path)
+    with pytest.raises(ManifestError, match="Did you mean 'chexpert'"):
+        sources.info("chexprt")
+
+
+def test_unknown_option_is_refused_with_the_near_one(tmp_path):
+    assert sources.options("chexpert") == ("uncertain", "cap")
+    with pytest.raises(ManifestError, match=r"'unsure'.*Known: cap, uncertain"):
+        sources.read("chexpert", tmp_path, unsure="ones")
+    with pytest.raises(ManifestError, match="It has no options"):
+        sources.read("hannover", tmp_path, cap="x")
+
+
+def test_registry_lists_every_data_set_of_the_plan():
+    assert set(sources.names()) >= {
+        "armiro", "cohen", "nih", "chexpert", "rsna", "siim", "kermany", "vindr", "actualmed", "figure1", "hannover",
+        "covidx", "bimcv", "padchest", "ricord", "covid_radiography", "covid_qu_ex", "montgomery", "shenzhen", "jsrt",
+        "v7",
+    }  # fmt: skip
+    assert list(sources.names()) == sorted(sources.names())
+
+
+def test_sources_command_lists_all_and_shows_one(capsys):
+    assert main(["data", "sources"]) == 0
+    shown = capsys.readouterr().out
+    for name in sources.names():
+        assert f"\n{name} " in shown
+    assert "112,120" in shown
+    assert "CC BY-NC 4.0" in shown
+    assert main(["data", "sources", "vindr"]) == 0
+    shown = capsys.readouterr().out
+    assert "options: readers, cap" in shown
+    assert "annotations/annotations_train.csv" in shown
+    assert main(["data", "sources", "vinder"]) == 2
+    assert "Did you mean 'vindr'" in capsys.readouterr().err
 
 
 def test_every_public_name_of_the_room_exists():

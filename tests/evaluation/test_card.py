@@ -95,3 +95,16 @@ def test_segmenter_card_shows_the_readers_ceiling():
     card = model_card({"name": "lung-unet", "task": "segment", "labels": ["lung"]}, metrics)
     assert "| Dice, mean | 0.950 (0.940 to 0.960) |" in card
     assert "second reader" in card
+
+
+def test_card_of_a_gate_speaks_of_views_and_not_of_covid():
+    labels = ["frontal", "sideways", "upside_down", "inverted", "lateral", "no_chest"]
+    points = {"frontal": {"threshold": 0.4, "rule": "sensitivity>=0.99"}}
+    metrics = {"splits": {"test": {"images": 9, "patients": 9, "metrics": {"recall_frontal": _interval(0.99)}}}}
+    card = model_card({**INFO, "name": "frontal-gate", "labels": labels, "operating_points": points}, metrics)
+    assert "Recall (sensitivity), frontal | 0.990" in card and "no real lateral radiograph was seen" in card
+    assert "recognise the source" not in card
+
+
+def test_card_names_the_gate_in_front():
+    assert "Gate in front of it: `frontal-gate`" in model_card({**INFO, "gate": "frontal-gate"}, RESULT)

@@ -7,16 +7,14 @@ import tracemalloc
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pydicom
-import pydicom.data.data_manager
 import pytest
-from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from dicom_files import COMPRESSED, DATE, NAME, PATIENT, UNCOMPRESSED, ramp, table, write_dicom
+from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
-from pydicom.pixels import apply_modality_lut, apply_voi_lut
 from pydicom.sequence import Sequence
 from pydicom.uid import (
     UID,
@@ -28,66 +26,12 @@ from pydicom.uid import (
     JPEGBaseline8Bit,
     JPEGLSLossless,
     RLELossless,
-    generate_uid,
 )
 
 from covidcx.errors import CovidcxError, UnreadableImageError, UnsupportedImageError
 from covidcx.imaging import dicom
 from covidcx.imaging.greyscale import apply_window
 from covidcx.imaging.read import read
-
-NAME, PATIENT, DATE = "Roentgen^Anna Bertha", "PAT-4711", "18951222"
-UNCOMPRESSED = [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian]
-COMPRESSED = [RLELossless, JPEGLSLossless, JPEG2000Lossless]
-SITE = Path(pydicom.data.data_manager.__file__).parents[2]
-
-
-def ramp(levels: int = 4096, dtype: str = "<u2") -> np.ndarray:
-    """A 64 x 64 image that holds every level of 12 bits once."""
-    return (np.arange(64 * 64) * levels // 4096).reshape(64, 64).astype(dtype)
-
-
-def write_dicom(path: Path, pixels: np.ndarray, syntax: UID = ExplicitVRLittleEndian, **elements: object) -> Path:
-    """Write a CR image full of identity; an element of value None is left out."""
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.1"
-    meta.MediaStorageSOPInstanceUID = generate_uid()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian if syntax in COMPRESSED else syntax
-    data = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
-    data.set_original_encoding(syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian)
-    bits = pixels.dtype.itemsize * 8
-    defaults = {
-        "SOPClassUID": meta.MediaStorageSOPClassUID, "SOPInstanceUID": meta.MediaStorageSOPInstanceUID,
-        "StudyInstanceUID": generate_uid(), "PatientName": NAME, "PatientID": PATIENT, "PatientBirthDate": DATE,
-        "StudyDate": DATE, "AccessionNumber": "ACC-0815", "InstitutionName": "Spital Wuerzburg", "Modality": "CR",
-        "SamplesPerPixel": 1, "PhotometricInterpretation": "MONOCHROME2", "Rows": pixels.shape[0],
-        "Columns": pixels.shape[1], "BitsAllocated": bits, "BitsStored": 12 if bits == 16 else 8,
-        "PixelRepresentation": int(pixels.dtype.kind == "i"),
-    }  # fmt: skip
-    settings = {**defaults, **elements}
-    settings.setdefault("HighBit", settings["BitsStored"] - 1)
-    for keyword, value in settings.items():
-        if value is not None:
-            setattr(data, keyword, value)
-    if "PixelData" not in elements and "FloatPixelData" not in elements:
-        order = ">" if syntax == ExplicitVRBigEndian else "<"
-        data.PixelData = pixels.astype(pixels.dtype.newbyteorder(order)).tobytes()
-    if "PixelData" in data:
-        data["PixelData"].VR = "OB" if meta.TransferSyntaxUID.is_encapsulated else "OW"
-    if syntax in COMPRESSED:
-        data.compress(syntax, generate_instance_uid=False)
-    data.save_as(path, enforce_file_format=True)
-    return path
-
-
-def table(entries: list[int], first: int, bits: int, vr: str = "US", *, packed: bool = False, order: str = "<"):
-    item = Dataset()
-    item.add_new("LUTDescriptor", "SS" if first < 0 else "US", [len(entries), first, bits])
-    words = np.array(entries, "u1" if packed else f"{order}u2")
-    item.add_new("LUTData", vr, words.tobytes() if vr == "OW" else entries)
-    item.ModalityLUTType = "US"
-    return Sequence([item])
-
 
 # --- grey levels ---------------------------------------------------------------------------------------------------
 
@@ -318,9 +262,7 @@ def test_missing_codec_is_named(tmp_path, monkeypatch):
 
 
 def test_transfer_syntax_without_a_decoder_is_named(tmp_path):
-    path = write_dicom(
-        tmp_path / "a.dcm", ramp(), UID("1.2.840.10008.1.2.4.100"), PixelData=encapsulate([b"\0" * 64])
-    )
+    path = write_dicom(tmp_path / "a.dcm", ramp(), UID("1.2.840.10008.1.2.4.100"), PixelData=encapsulate([b"\0" * 64]))
     with pytest.raises(UnreadableImageError, match=r"MPEG2 .*1\.2\.840\.10008\.1\.2\.4\.100"):
         read(path)
 
@@ -597,84 +539,6 @@ def test_damaged_jpeg_ls_header_does_not_end_the_process(tmp_path):
 
 
 # --- files of others -----------------------------------------------------------------------------------------------
-
-
-def pydicom_files() -> list[Path]:
-    """Files that pydicom and pydicom-data carry; `get_testdata_files` would try to download more."""
-    folders = [SITE / "pydicom/data/test_files", SITE / "data_store/data"]
-    return sorted(p for folder in folders if folder.is_dir() for p in folder.rglob("*") if p.is_file())
-
-
-def test_every_file_of_pydicom_reads_or_raises(capfd):
-    paths = pydicom_files()
-    assert len(paths) > 80
-    read_ones = []
-    for path in paths:
-        try:
-            read(path)
-            read_ones.append(path.name)
-        except CovidcxError as error:
-            assert "\n" not in str(error) and len(str(error)) > 20
-    assert set(read_ones) <= {"RG1_J2KI.dcm", "RG1_J2KR.dcm", "RG1_UNCI.dcm", "RG1_UNCR.dcm"}
-    assert capfd.readouterr() == ("", "")
-
-
-def test_pixels_of_pydicoms_files_agree_with_pydicom(monkeypatch):
-    """With the modality check off, CT, MR and NM files exercise codecs and look-up tables of other writers."""
-    monkeypatch.setattr(dicom, "_check_kind", lambda header: "CR")
-    monkeypatch.setattr(dicom, "_check_view", lambda header: None)
-    agreed = set()
-    for path in pydicom_files():
-        if path.stat().st_size > 300_000 or path.name.startswith("IM0000"):
-            continue
-        try:
-            ours = read(path).pixels
-        except CovidcxError:
-            continue
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            data = pydicom.dcmread(path, force=True)
-            data.file_meta.setdefault("TransferSyntaxUID", ImplicitVRLittleEndian)
-            values = apply_modality_lut(data.pixel_array, data)
-            if "PixelPaddingValue" in data:
-                continue
-            shown = apply_voi_lut(values, data).astype(float)
-        if data.get("VOILUTSequence"):
-            theirs = shown / (2 ** data.VOILUTSequence[0].LUTDescriptor[2] - 1)
-        elif data.get("WindowWidth") is None:
-            theirs = (values - values.min()) / (values.max() - values.min())
-        else:
-            # pydicom maps to the range of possible values; ours is 0..1, and where both saturate they must agree.
-            low, high = (apply_voi_lut(np.array([x]), data)[0] for x in (-1e9, 1e9))
-            theirs = (shown - low) / (high - low)
-        if data.PhotometricInterpretation == "MONOCHROME1":
-            theirs = 1 - theirs
-        np.testing.assert_allclose(ours, theirs, atol=1e-5, err_msg=path.name)
-        agreed.add(path.name)
-    assert {"MR_small_RLE.dcm", "MR_small_bigendian.dcm", "JPEG2000.dcm", "image_dfl.dcm"} <= agreed
-    assert len(agreed) >= 12
-
-
-@pytest.mark.skipif(not (SITE / "data_store/data/RG1_UNCR.dcm").is_file(), reason="pydicom-data is not installed")
-def test_real_15_bit_monochrome1_chest():
-    path = SITE / "data_store/data/RG1_UNCR.dcm"
-    radiograph = read(path)
-    assert (radiograph.shape, radiograph.view, radiograph.bits) == ((1955, 1841), "PA", 15)
-    assert (radiograph.sex, radiograph.spacing, radiograph.photometric) == ("F", None, "MONOCHROME1")
-    stored = pydicom.dcmread(path).pixel_array.astype(float)
-    np.testing.assert_allclose(radiograph.pixels, 1 - np.clip((stored - 14999.5) / 29999 + 0.5, 0, 1), atol=1e-6)
-    # Lungs are darker than the mediastinum between them and the abdomen below.
-    lungs = radiograph.pixels[500:900, [450, 1350]].mean()
-    assert lungs < radiograph.pixels[500:900, 900].mean() - 0.1
-    assert lungs < radiograph.pixels[1700:1800, 400:600].mean() - 0.1
-    compressed = SITE / "data_store/data/RG1_J2KR.dcm"
-    np.testing.assert_array_equal(read(compressed).pixels, radiograph.pixels)
-
-
-@pytest.mark.skipif(not (SITE / "data_store/data/RG3_UNCR.dcm").is_file(), reason="pydicom-data is not installed")
-def test_real_leg_is_refused():
-    with pytest.raises(UnsupportedImageError, match="EXTREMITY"):
-        read(SITE / "data_store/data/RG3_UNCR.dcm")
 
 
 def test_real_shared_files(shared_data):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from covidcx.errors import CovidcxError, UnreadableImageError, UnsupportedImageError
-from covidcx.imaging.picture import PNG_MAGIC, jpeg2000_size, jpeg_header
+from covidcx.imaging.headers import PNG_MAGIC, jpeg2000_header, jpeg_header
 from covidcx.imaging.read import read
 
 
@@ -201,7 +201,11 @@ def test_damaged_bytes_read_or_raise_our_errors(tmp_path, suffix):
         (b"x", UnreadableImageError, "starts with text"),
         (bytes(range(256)) * 3, UnreadableImageError, "unknown content"),
         (b"\0" * 5000, UnreadableImageError, "unknown content"),
-        (b"II*\0" + b"\0" * 200, UnsupportedImageError, "TIFF"),
+        (b"II*\0" + b"\0" * 200, UnreadableImageError, "TIFF directory"),
+        (b"II+\0" + b"\0" * 200, UnsupportedImageError, "BigTIFF"),
+        (b"RIFF" + b"\0" * 200, UnsupportedImageError, "RIFF"),
+        (b"BM" + b"\0" * 200, UnreadableImageError, "BMP header"),
+        (b"BMW is a car, not an image. " * 9, UnreadableImageError, "starts with text"),
         (b"GIF89a" + b"\0" * 200, UnsupportedImageError, "GIF"),
         (b"%PDF-1.7\n", UnsupportedImageError, "PDF"),
         (b"PK\x03\x04" + b"\0" * 200, UnsupportedImageError, "ZIP"),
@@ -255,7 +259,8 @@ def test_decoder_failure_is_chained(tmp_path, monkeypatch):
 def test_codestream_headers():
     header = jpeg_header(encode(np.zeros((40, 56), np.uint8), ".jpg"))
     assert (header.width, header.height, header.bits) == (56, 40, 8)
-    assert jpeg2000_size(encode(np.zeros((40, 56), np.uint8), ".jp2")) == (56, 40)
+    header = jpeg2000_header(encode(np.zeros((40, 56), np.uint8), ".jp2"))
+    assert (header.width, header.height, header.bits, header.channels) == (56, 40, 8, 1)
 
 
 def test_reading_a_picture_does_not_import_pydicom(tmp_path):

@@ -12,6 +12,7 @@ __all__ = ["RECIPES", "get", "names"]
 
 RECIPES: dict[str, str] = {
     "lung-unet": "covidcx.training.recipes.lung_unet",
+    "frontal-gate": "covidcx.training.recipes.frontal_gate",
     "covid-cxnet": "covidcx.training.recipes.covid_cxnet",
     "covid-cxnet-mobile": "covidcx.training.recipes.covid_cxnet_mobile",
 }
