@@ -17,12 +17,12 @@ import numpy as np
 from covidcx.atomic import write_atomic
 from covidcx.bundle import Bundle
 from covidcx.edge.predict import Input, collect
-from covidcx.edge.runtime import MODEL_FILE, NO_LUNGS, LiteModel
+from covidcx.edge.runtime import MODEL_FILE, LiteModel
 from covidcx.errors import BundleError, CovidcxError, ImageError
 from covidcx.imaging.overlay import caption_strip, write_png
 from covidcx.imaging.read import read
 from covidcx.imaging.resize import resize_area, to_uint8
-from covidcx.imaging.roi import segment_lungs
+from covidcx.imaging.roi import NO_LUNGS, segment_lungs
 from covidcx.imaging.text import remove_text
 from covidcx.progress import track
 

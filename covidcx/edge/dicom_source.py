@@ -17,7 +17,7 @@ from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit
 from pydicom.valuerep import validate_value
 
 from covidcx.errors import UnsupportedImageError
-from covidcx.imaging.dicom import _quiet as quiet  # one lock for pydicom's global settings, so one context manager
+from covidcx.imaging.dicom import quiet  # one lock for pydicom's global settings, so one context manager
 from covidcx.imaging.picture import JPEG_MAGIC, PNG_MAGIC
 
 log = logging.getLogger(__name__)

@@ -89,7 +89,7 @@ def read_dicom(path: Path, window: int | None = 0) -> Radiograph:
     Source: DICOM PS3.3 C.7.6.1 (orientation), C.7.6.3 (pixels), C.7.6.16 (functional groups), C.8.1 (CR), C.8.6 (SC),
         C.8.11 (DX), C.11.1 and C.11.2 (look-up tables).
     """
-    with _quiet():
+    with quiet():
         _check_deflated(path)
         header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_ELEMENTS, force=True)
         _lift_groups(header)
@@ -319,7 +319,7 @@ def _check_deflated(path: Path) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Turn pydicom's warnings into debug records without the values they quote.
 
     Warning filters and pydicom's settings are global to the process, hence the lock: threads read DICOM one by one.

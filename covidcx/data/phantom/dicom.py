@@ -83,7 +83,7 @@ def _describe_dx(ds: Dataset, inverted: bool, view: str) -> None:
     ds.PresentationLUTShape = "INVERSE" if inverted else "IDENTITY"
     ds.PixelIntensityRelationship, ds.PixelIntensityRelationshipSign = "LOG", 1 if inverted else -1
     ds.DetectorType, ds.ImageLaterality, ds.LossyImageCompression = "DIRECT", "U", "00"
-    ds.AcquisitionContextSequence = []
+    ds.AcquisitionContextSequence, ds.PositionerType = [], ""
     code = Dataset()
     code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "51185008", "SCT", "Chest"
     ds.AnatomicRegionSequence = [code]
