@@ -40,7 +40,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 def _bundle_run(arguments: argparse.Namespace) -> int:
     from covidcx.deploy.from_run import bundle_from_run
 
-    chosen = {"rule": arguments.rule, "data": arguments.trained_on, "data_licences": arguments.data_licence}
+    chosen = {"rule": arguments.rule, "gate": arguments.gate, "data": arguments.trained_on, "data_licences": arguments.data_licence}
     bundle = bundle_from_run(arguments.run_folder, arguments.out, **chosen)
     print(f"bundle: {bundle.folder}")
     for label, point in bundle.operating_points.items():
@@ -92,6 +92,7 @@ def add_bundle(commands) -> None:
     parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder that covidcx train wrote")
     parser.add_argument("--out", type=Path, required=True, help="the bundle's folder; its name is the bundle's name")
     parser.add_argument("--rule", default="sensitivity>=0.95", help="COVID threshold (default: %(default)s)")
+    parser.add_argument("--gate", metavar="BUNDLE", help="refuses what is no upright frontal chest, e.g. frontal-gate")
     parser.add_argument("--trained-on", default="", metavar="TEXT", help="the training data in a sentence")
     parser.add_argument("--data-licence", action="append", default=[], metavar="TEXT", help="its licence; repeatable")
 
