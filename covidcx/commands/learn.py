@@ -40,8 +40,10 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 def _bundle_run(arguments: argparse.Namespace) -> int:
     from covidcx.deploy.from_run import bundle_from_run
 
-    chosen = {"rule": arguments.rule, "gate": arguments.gate, "data": arguments.trained_on, "data_licences": arguments.data_licence}
-    bundle = bundle_from_run(arguments.run_folder, arguments.out, **chosen)
+    bundle = bundle_from_run(
+        arguments.run_folder, arguments.out, rule=arguments.rule, gate=arguments.gate, data=arguments.trained_on,
+        data_licences=arguments.data_licence,
+    )  # fmt: skip
     print(f"bundle: {bundle.folder}")
     for label, point in bundle.operating_points.items():
         print(f"{label} is called at {point['threshold']:.4f}: {point['rule']}")
