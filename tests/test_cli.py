@@ -295,7 +295,8 @@ def test_wrong_use_exits_with_two_and_shows_the_usage(capsys):
 @pytest.mark.parametrize(
     "command",
     ["", "demo", "doctor", "data", "data sources", "data prepare", "data merge", "data tables", "data validate",
-     "data split", "data phantom", "data audit", "data clean", "train", "evaluate", "explain", "predict"],
+     "data split", "data phantom", "data audit", "data clean", "data views",
+     "export", "serve", "ask", "edge", "edge watch", "train", "evaluate", "explain", "predict"],
 )
 def test_every_help_has_an_example(command, capsys):
     with pytest.raises(SystemExit) as stop:

@@ -178,6 +178,13 @@ def _add_sources(parts) -> None:
     counted.add_argument("--out", type=Path, help="write the counts as CSV too: table, row, column, images")
 
 
+def _data_views(arguments: argparse.Namespace) -> int:
+    from covidcx.data.views import write_views
+
+    print(f"manifest: {write_views(arguments.manifest, arguments.out, arguments.seed, arguments.others)}")
+    return OK
+
+
 def add_data(commands) -> None:
     text = "tables of studies: prepare public data sets, merge, check, split, or make synthetic ones"
     data = command(commands, "data", None, text, "covidcx data phantom --out phantom --patients 60")
@@ -204,5 +211,11 @@ def add_data(commands) -> None:
     phantom.add_argument("--format", choices=("png", "dicom"), default="png", help="(default: png)")
     phantom.add_argument("--size", type=positive, default=512, help="side in pixels (default: 512)")
     seed(phantom)
+    text = "derive what is no upright frontal chest (turned, inverted, lateral, other), to train and test a gate"
+    views = command(parts, "views", _data_views, text, "covidcx data views phantom/manifest.csv --out views")
+    views.add_argument("manifest", type=Path, help="manifest of upright frontal radiographs")
+    out(views, "views")
+    views.add_argument("--others", type=Path, metavar="DIR", help="your own pictures that show no chest")
+    seed(views)
     add_audit(parts)
     add_clean(parts)

@@ -173,9 +173,10 @@ def swap_texture(image: np.ndarray, other: np.ndarray, sigma: float) -> np.ndarr
     Returns:
         uint8, H x W x C.
     """
-    coarse = cv2.GaussianBlur(image.astype(np.float32), (0, 0), sigma)
+    # OpenCV drops the axis of a single channel.
+    coarse = cv2.GaussianBlur(image.astype(np.float32), (0, 0), sigma).reshape(image.shape)
     donor = other.astype(np.float32)
-    fine = donor - cv2.GaussianBlur(donor, (0, 0), sigma)
+    fine = donor - cv2.GaussianBlur(donor, (0, 0), sigma).reshape(image.shape)
     return np.clip(coarse + fine + 0.5, 0, 255).astype(np.uint8).reshape(image.shape)
 
 
