@@ -21,7 +21,7 @@ from covidcx import __version__
 from covidcx.atomic import write_atomic
 from covidcx.data.audit_report import report
 from covidcx.data.contact_sheet import Row, Tile, write_sheets
-from covidcx.data.duplicates import Found, Pair, clusters, find_duplicates
+from covidcx.data.duplicates import Found, Pair, clusters, find_duplicates, one_thread_each
 from covidcx.data.manifest import MASKS, Manifest, pd
 from covidcx.data.source_probe import probe_sources
 from covidcx.data.splits import split_hash
@@ -74,7 +74,8 @@ def audit(
     unreadable = {named.lines[i]: reason for i, reason in found.failures}
     patients = named.frame["patient_id"].replace(merged)
     clean = clean_frame(named, patients, groups, {*dropped, *unreadable}, target.parent)
-    probe = probe_sources(*_probe_rows(named, found, patients, dropped), repeats, seed)
+    with one_thread_each():
+        probe = probe_sources(*_probe_rows(named, found, patients, dropped), repeats, seed)
     sheets = write_sheets([_sheet_row(named, group) for group in groups], out / "sheets")
     result = {
         "manifest": str(table.path),

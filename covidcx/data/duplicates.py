@@ -111,7 +111,7 @@ def find_duplicates(files: Sequence[str | Path], workers: int = 2, seed: int = 0
     """
     paths = [Path(file) for file in files]
     identical, first = _identical(paths, workers)
-    with _one_thread_each():
+    with one_thread_each():
         prints: dict[int, Fingerprint] = {}
         failures = []
         for i, result in zip(first, _map(lambda i: _describe(paths[i]), first, "reading images", workers), strict=True):
@@ -345,8 +345,8 @@ def _map(function: Callable, items: Sequence, description: str, workers: int) ->
 
 
 @contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Keep OpenCV and BLAS from starting threads of their own inside ours: on small arrays they only wait."""
+def one_thread_each() -> Iterator[None]:
+    """Keep OpenCV and BLAS from starting threads of their own: on small arrays they mostly wait for each other."""
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:

@@ -108,8 +108,8 @@ def label_from_source(
     """
     both = [isinstance(s, str) and isinstance(name, str) for s, name in zip(sources, labels, strict=True)]
     sources, labels, patients = (np.asarray(values, dtype=object)[both] for values in (sources, labels, patients))
-    names, label = np.unique(labels.astype(str), return_inverse=True)
-    places, source = np.unique(sources.astype(str), return_inverse=True)
+    names, label = _numbered(labels)
+    places, source = _numbered(sources)
     if len(names) < 2:
         return None
     one_hot = np.zeros((len(label), len(places) * len(names)))
@@ -145,7 +145,7 @@ def _probe(
     thumbnails: np.ndarray, sources: np.ndarray, patients: np.ndarray, repeats: int, seed: int
 ) -> dict[str, Any]:
     """Cross-validate a linear model from thumbnail to source."""
-    names, truth = np.unique(sources.astype(str), return_inverse=True)
+    names, truth = _numbered(sources)
     scores = _held_out(thumbnails, truth, patients, len(names), seed)
     hit = (scores.argmax(axis=1) == truth).astype(np.float64)
 
@@ -196,6 +196,12 @@ def _held_out(thumbnails: np.ndarray, truth: np.ndarray, patients: np.ndarray, c
         model.fit(values[learned], truth[learned])
         scores[np.ix_(held, model[-1].classes_)] = model.predict_proba(values[held])
     return scores
+
+
+def _numbered(values: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """Return the distinct values in alphabetical order, and the position of each in that list."""
+    names, position = np.unique(values.astype(str), return_inverse=True)
+    return names.tolist(), position
 
 
 def _learnable(sources: np.ndarray, patients: np.ndarray, among: np.ndarray) -> tuple[np.ndarray, dict[str, int]]:

@@ -30,7 +30,7 @@ def test_a_corner_marker_gives_the_source_away():
     assert figures["auc"]["value"] > 0.95 and figures["auc"]["low"] > 0.9
     assert set(figures["auc_per_source"]) == {"a", "b"} and figures["balanced_accuracy"]["chance"] == 0.5
     assert result["label_from_source"]["accuracy"]["value"] == 1.0
-    assert any("High risk" in note for note in result["notes"])
+    assert any("High risk" in note and "'covid', 'normal'" in note for note in result["notes"])
 
 
 def test_a_patient_is_never_on_both_sides():

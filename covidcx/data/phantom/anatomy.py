@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from covidcx.data.phantom.frame import Pose, ring, smooth
+from covidcx.data.phantom.frame import Pose, ring, smooth, within
 
 SIDES = (-1, 1)  # the patient's right lung (image left), then the left one
 RIBS = 11
@@ -86,14 +86,14 @@ class Patient:
             age=age,
             depth=18.0 + 9.0 * girth + rng.normal(0, 1.0),
             flesh=0.06 + 0.24 * girth,
-            width=float(np.clip(rng.normal(1.0 if sex == "M" else 0.965, 0.05), 0.86, 1.12)),
+            width=within(rng.normal(1.0 if sex == "M" else 0.965, 0.05), 0.86, 1.12),
             bulge=rng.normal(0, 0.030),
             crown=rng.normal(1.0, 0.10),
             apex=rng.uniform(-0.84, -0.72),
             low=rng.normal(0.69, 0.05),
             dome=rng.uniform(0.10, 0.24),
             lift=(float(lift[0]), float(lift[1])),
-            heart=float(np.clip(rng.normal(0.97 + 0.002 * (age - 50), 0.10), 0.76, 1.35)),
+            heart=within(rng.normal(0.97 + 0.002 * (age - 50), 0.10), 0.76, 1.35),
             solid=(rng.uniform(0.22, 0.45), rng.uniform(0.58, 0.92)),
             axis=rng.normal(0, 0.10),
             knob=rng.uniform(0.13, 0.20) * (0.85 + 0.003 * age),
@@ -103,7 +103,7 @@ class Patient:
             pitch=rng.uniform(0.110, 0.128),
             curve=rng.normal(0, 0.014),
             hilum=rng.uniform(0.7, 1.35),
-            middle=float(np.clip(rng.normal(0.122, 0.017), 0.085, 0.165)),
+            middle=within(rng.normal(0.122, 0.017), 0.085, 0.165),
         )
 
 

@@ -53,11 +53,11 @@ class Pose:
         cone = rng.uniform(0.10, 0.16) if bedside else -rng.uniform(0.07, 0.09)
         return cls(
             view="AP" if bedside else "PA",
-            scale=float(np.clip(rng.normal(1.03, 0.12), 0.72, 1.27)),
-            stretch=float(np.clip(np.exp(rng.normal(0.03, 0.075)), 0.82, 1.22)),
+            scale=within(rng.normal(1.03, 0.12), 0.72, 1.27),
+            stretch=within(np.exp(rng.normal(0.03, 0.075)), 0.82, 1.22),
             angle=rng.normal(0, 1.8 * messy),
             shift=(rng.normal(0, 0.035 * messy), rng.normal(0.02, 0.05 * messy)),
-            base=float(np.clip(rng.normal(0.13, 0.09) if bedside else rng.normal(0.03, 0.07), -0.14, 0.34)),
+            base=within(rng.normal(0.13, 0.09) if bedside else rng.normal(0.03, 0.07), -0.14, 0.34),
             turn=rng.normal(0, 0.05 * messy),
             tip=rng.normal(0.10, 0.10) if bedside else rng.normal(0.0, 0.04),
             cone=cone,
@@ -209,6 +209,11 @@ def smooth(points: list[tuple[float, float]] | np.ndarray, times: int = 3) -> np
     """Round open polylines (... x N x 2) by Chaikin's corner cutting; their ends stay."""
     points = np.asarray(points, dtype=np.float64)
     return _chaikin(points.shape[-2], times) @ points
+
+
+def within(value: float, low: float, high: float) -> float:
+    """Return the value, or the limit that it passes."""
+    return float(min(max(value, low), high))
 
 
 def band(curves: np.ndarray, width: float | np.ndarray) -> tuple[np.ndarray, np.ndarray]:

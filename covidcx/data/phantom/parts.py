@@ -77,7 +77,10 @@ def middle(frame: Frame, patient: Patient, pose: Pose, size: float = 1.0) -> np.
     layer = frame.blank()
     frame.fill(layer, anatomy.heart(patient, pose, size), z=HEART_Z)
     edge, core = patient.solid
-    solid = dome(layer, 0.17 * frame.unit) * np.float32(core - edge) + layer * np.float32(edge / 255)
+    # The rounding is smooth; half the pixels will do for it.
+    small = cv2.resize(layer, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    rounded = enlarge(dome(small, 0.085 * frame.unit), frame.size)
+    solid = rounded * np.float32(core - edge) + layer * np.float32(edge / 255)
     return cv2.GaussianBlur(solid, (0, 0), max(0.008 * frame.unit, 0.5))
 
 
@@ -87,7 +90,8 @@ def flesh(frame: Frame, patient: Patient, pose: Pose, rng: np.random.Generator) 
     water = _trunk(frame, patient, pose, rng.uniform((0.76, 0.62), (1.04, 1.16)))
     limbs = frame.blank()
     frame.stroke(limbs, anatomy.arms(patient, pose), 255, 0.24 + 0.5 * patient.flesh)
-    limb = dome(limbs, 0.12 * frame.unit) * np.float32(9 + 12 * patient.flesh)
+    small = cv2.resize(limbs, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    limb = enlarge(dome(small, 0.06 * frame.unit), frame.size) * np.float32(9 + 12 * patient.flesh)
     water = np.maximum(water, limb) + np.float32(0.25) * np.minimum(water, limb)
     crown = np.float32(patient.apex - 0.85 + pose.chin)
     skull = 1 - (x * np.float32(1 / 0.34)) ** 2 - ((y - crown) * np.float32(1 / 0.50)) ** 2
@@ -98,8 +102,10 @@ def flesh(frame: Frame, patient: Patient, pose: Pose, rng: np.random.Generator) 
     water += np.float32(rng.uniform(0.10, 0.20) * patient.depth) * cv2.exp(-across * across)
     water -= _gas(frame, patient, pose, rng)
     # Fat between muscles: broad and fine unevenness, none of it beside the body.
-    fat = clouds(rng, frame.size, 6, 3) * np.float32(0.30) + clouds(rng, frame.size, 30, 2) * np.float32(0.16)
-    water += fat * np.minimum(water * np.float32(0.1), 1)
+    fat = clouds(rng, frame.size, 8, 4)
+    fat *= np.float32(0.28)
+    fat *= np.minimum(water * np.float32(0.1), 1)
+    water += fat
     return cv2.GaussianBlur(water, (0, 0), max(0.008 * frame.unit, 0.6))
 
 
@@ -161,7 +167,7 @@ def _gas(frame: Frame, patient: Patient, pose: Pose, rng: np.random.Generator) -
 
 
 # Thickness and width of vessels, stem to twig.
-_CALIBRE = ((125, 84, 56, 38, 26), (0.017, 0.011, 0.007, 0.005, 0.0035))
+_CALIBRE = ((98, 64, 43, 30, 21), (0.017, 0.011, 0.007, 0.005, 0.0035))
 _STEMS = 10
 
 
