@@ -61,9 +61,19 @@ def _fractions(text: str) -> dict[str, float]:
 def _data_phantom(arguments: argparse.Namespace) -> int:
     from covidcx.data.phantom import write_phantom
 
-    manifest = write_phantom(arguments.out, arguments.patients, arguments.format, arguments.size, arguments.seed)
+    manifest = write_phantom(
+        arguments.out, arguments.patients, arguments.format, arguments.size, arguments.seed,
+        labels=arguments.labels, days=arguments.days,
+    )  # fmt: skip
     print(f"manifest: {manifest}")
     return OK
+
+
+def _days(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of days; write it as 0,3,10") from None
 
 
 def _data_sources(arguments: argparse.Namespace) -> int:
@@ -210,6 +220,11 @@ def add_data(commands) -> None:
     phantom.add_argument("--patients", type=positive, default=60, help="(default: 60)")
     phantom.add_argument("--format", choices=("png", "dicom"), default="png", help="(default: png)")
     phantom.add_argument("--size", type=positive, default=512, help="side in pixels (default: 512)")
+    phantom.add_argument(
+        "--labels", choices=("covid-cxnet", "rsna", "comit-net"), default="covid-cxnet",
+        help="whose labels (default: %(default)s)",
+    )  # fmt: skip
+    phantom.add_argument("--days", type=_days, help="image each patient on these days since the first symptom: 0,3,10")
     seed(phantom)
     text = "derive what is no upright frontal chest (turned, inverted, lateral, other), to train and test a gate"
     views = command(parts, "views", _data_views, text, "covidcx data views phantom/manifest.csv --out views")

@@ -11,6 +11,7 @@ _HOMES = {
     "box_problems": "covidcx.data.manifest",
     "class_weights": "covidcx.data.pipeline",
     "evaluation_dataset": "covidcx.data.pipeline",
+    "find_duplicates": "covidcx.data.duplicates",
     "folds": "covidcx.data.splits",
     "masks_from": "covidcx.data.cache",
     "prepare_manifest": "covidcx.data.cache",

@@ -143,18 +143,29 @@ def encode(radiograph: Radiograph) -> bytes:
         radiograph: what to send.
 
     Returns:
-        PNG bytes: 8 bits where that loses nothing, else 16. A picture so dark that 16 bits would be taken for unscaled
-        detector values (see `covidcx.imaging.picture`) goes in 8 bits.
+        PNG bytes, of as many bits as lose nothing where 8 to 14 bits do, so that the server reads the very same pixels;
+        else of 16 bits. A picture so dark that 16 bits would be taken for unscaled detector values (see
+        `covidcx.imaging.picture`) goes in 8.
     """
-    pixels = radiograph.pixels
-    small, white = to_uint8(pixels), 2**16 - 1
-    large = np.round(pixels.astype(np.float64) * white).astype(np.uint16)
-    exact = np.array_equal(small.astype(np.float32) / np.float32(255.0), pixels)
-    chosen = small if exact or int(large.max()) < 2**MAX_UNSCALED_BITS else large
+    depths = (_exact(radiograph.pixels, bits) for bits in range(8, MAX_UNSCALED_BITS + 1))
+    chosen = next((values for values in depths if values is not None), None)
+    if chosen is None:
+        chosen = np.round(radiograph.pixels.astype(np.float64) * (2**16 - 1)).astype(np.uint16)
+        if int(chosen.max()) < 2**MAX_UNSCALED_BITS:
+            chosen = to_uint8(radiograph.pixels)
     done, data = cv2.imencode(".png", chosen, [cv2.IMWRITE_PNG_COMPRESSION, 1])
     if not done:
-        raise ServingError(f"a radiograph of {pixels.shape} pixels cannot be encoded as PNG; please report it")
+        raise ServingError(f"a radiograph of {radiograph.shape} pixels cannot be encoded as PNG; please report it")
     return data.tobytes()
+
+
+def _exact(pixels: np.ndarray, bits: int) -> np.ndarray | None:
+    """Return the pixels as whole numbers of so many bits where a reader gets the same back, else None."""
+    white = 2**bits - 1
+    values = np.round(pixels * np.float32(white)).astype(np.uint8 if bits == 8 else np.uint16)
+    if bits > 8 and int(values.max()).bit_length() != bits:
+        return None
+    return values if np.array_equal(values.astype(np.float32) / np.float32(white), pixels) else None
 
 
 def _finding(answer: Mapping[str, Any], source: str, view: str | None, model: str, seconds: float) -> Finding:

@@ -34,6 +34,8 @@ AUC_DROP = 0.01
 SPREAD = 0.80
 """The standard deviation of the probabilities must not fall below this share of Keras's: outputs that collapse to one
 value can still rank well on a few images."""
+# A spread this small is rounding: two constant outputs agree.
+_STILL = 1e-6
 OVERLAP = 0.97
 """Least mean Dice of a quantised segmenter's masks against Keras's."""
 
@@ -218,13 +220,13 @@ def compare_classes(
     sides = [calibrate(side, bundle.temperature) for side in (expected, found)]
     called = [decide(side, bundle.labels, bundle.operating_points) for side in sides]
     same = float(np.mean([a == b for a, b in zip(*called, strict=True)]))
-    spread = float((found.std(axis=0) / np.maximum(expected.std(axis=0), 1e-9)).min())
+    spread = float(((found.std(axis=0) + _STILL) / (expected.std(axis=0) + _STILL)).min())
     areas: tuple[float | None, float | None] = (None, None)
     target = next(iter(bundle.operating_points), bundle.labels[-1])
     positive = np.array([label == target for label in labels or ()])
     if positive.any() and not positive.all():
         column = bundle.labels.index(target)
-        areas = tuple(float(auc(positive, side[:, column])) for side in sides)
+        areas = tuple(np.asarray(auc(positive, side[:, column])).item() for side in sides)
     return Agreement(len(expected), _worst(expected, found), same, areas[1], areas[0], spread)
 
 

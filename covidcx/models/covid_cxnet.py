@@ -25,6 +25,10 @@ _LAST_HALVING = {
 _GATES = {"relu": (1e12, 0.0), "elu": (1.0, 1.0)}
 
 
+# No lungs, no division by zero; in 8 bits this is still some levels above zero. Cropped lungs fill far more.
+_LEAST_SHARE = 0.02
+
+
 # keras.applications averages normalisation statistics over 100 to 1,000 steps, which is longer than the epochs of a
 # data set of this size: validation would see statistics of weights long gone.
 _MOMENTUM = 0.97
@@ -116,7 +120,7 @@ def _lung_pool(image: keras.KerasTensor, features: keras.KerasTensor, stride: in
     coverage = layers.AveragePooling2D(stride, name="lung_coverage")(seen)
     features = layers.Multiply(name=LUNG_FEATURES)([features, coverage])
     share = layers.GlobalAveragePooling2D(name="lung_share")(coverage)
-    return layers.GlobalAveragePooling2D(name="pool")(features) / (share + 1e-6)
+    return layers.GlobalAveragePooling2D(name="pool")(features) / ops.maximum(share, _LEAST_SHARE)
 
 
 def heatmap_layer(model: keras.Model) -> str:

@@ -8,11 +8,12 @@ TensorFlow is taken from the project's environment, appended so that KServe's ow
 import base64
 import sys
 
-from kserve import Model, ModelServer
-
 folder, name, port, site_packages = sys.argv[1:]
 sys.path.append(site_packages)
-sys.argv[1:] = [f"--http_port={port}", "--enable_grpc=false", "--enable_docs_url=false"]
+# KServe reads the command line when it is imported.
+sys.argv[1:] = [f"--http_port={port}", "--enable_grpc=false"]
+
+from kserve import Model, ModelServer  # noqa: E402
 
 
 class SavedModel(Model):

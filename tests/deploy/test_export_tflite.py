@@ -57,7 +57,7 @@ def test_float_export_is_a_bundle_that_predicts(pair, plain, tmp_path):
     opened = Bundle.open(plain.folder)
     assert opened.labels == LABELS and "weights.h5" not in opened.files
     assert opened.training["export"]["from_checksum"] == pair.checksum
-    manifest = write_phantom(tmp_path, patients=1, size=128, seed=3)
+    manifest = write_phantom(tmp_path, patients=3, size=128, seed=3)
     # The classifier runs; whether lungs are found by random weights does not matter here.
     model = LiteModel(opened.path("model.tflite"))
     assert set(model.outputs) == {"probabilities", "heatmap"} and manifest.is_file()
@@ -131,7 +131,7 @@ def test_gates_measure_what_they_say(pair):
     same = compare_classes(pair, expected, expected + 0.0, labels)
     assert (same.worst, same.same_class, same.auc) == (0.0, 1.0, same.auc_keras) and not same.failures("int8")
     collapsed = compare_classes(pair, expected, 1 / 3 + 0.01 * (expected - 1 / 3), labels)
-    assert collapsed.auc == pytest.approx(collapsed.auc_keras) and collapsed.spread == pytest.approx(0.01)
+    assert collapsed.auc == pytest.approx(collapsed.auc_keras) and collapsed.spread == pytest.approx(0.01, abs=1e-4)
     assert any("spread" in text for text in collapsed.failures("int8"))
     shuffled = compare_classes(pair, expected, rng.permutation(expected), labels)
     assert len(shuffled.failures("int8")) == 2 and shuffled.failures("none")[0].startswith("probabilities differ")

@@ -72,7 +72,11 @@ def expectation(predictor: Predictor, image: Radiograph) -> list[float] | None:
 
 
 def test_findings_over_rest_are_those_of_the_edge(kserve_url, predictor):
-    images = [Radiograph(phantom(label, seed=i, size=320).pixels) for i, label in enumerate(("normal", "cap", "covid"))]
+    labels = ("normal", "cap", "covid")
+    images = [
+        Radiograph(np.round(phantom(label, seed=i, size=320).pixels * 255).astype(np.float32) / np.float32(255.0))
+        for i, label in enumerate(labels)
+    ]
     findings = Client(Rest(kserve_url, timeout=120)).predict(images)
     answered = 0
     for image, finding in zip(images, findings, strict=True):
@@ -85,7 +89,7 @@ def test_findings_over_rest_are_those_of_the_edge(kserve_url, predictor):
 
 
 def test_a_dicom_file_over_rest(kserve_url, predictor, tmp_path):
-    file = next(iter(sorted(write_phantom(tmp_path, patients=2, format="dicom", size=320).parent.rglob("*.dcm"))))
+    file = next(iter(sorted(write_phantom(tmp_path, patients=3, format="dicom", size=320).parent.rglob("*.dcm"))))
     finding, expected = Client(Rest(kserve_url, timeout=120)).predict_file(file), expectation(predictor, read(file))
     assert (finding.status == "refused") == (expected is None)
     if expected is not None:
