@@ -140,6 +140,8 @@ def test_gates_measure_what_they_say(pair):
     masks = rng.random((3, 8, 8, 1))
     assert compare_masks(masks, masks).dice == 1.0 and compare_masks(masks, 1 - masks).dice == 0.0
     assert compare_masks(masks, 1 - masks).failures("int8")
+    edge = masks + np.where(np.abs(masks - 0.5) > 0.1, 0.02, 0.0)
+    assert compare_masks(masks, edge).failures("none") and not compare_masks(masks, edge).failures("float16")
 
 
 def test_metadata_says_what_it_was_calibrated_on(plain):
