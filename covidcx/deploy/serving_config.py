@@ -17,7 +17,7 @@ _INSIDE = "/models"
 class Batching:
     """How TF Serving gathers single requests (`tensorflow_serving/servables/tensorflow/session_bundle_config.proto`).
 
-    `benchmarks/serving.py` measured on two cores that a batch is no faster than its pictures one by one (docs/deploy.md).
+    `benchmarks/serving.py` measured on two cores that a batch is no faster than its pictures one by one.
     So nothing waits for company; requests that have queued up anyway share a batch. On a GPU measure again.
 
     Attributes:
