@@ -36,6 +36,7 @@ def keras_path(bundle: str) -> Callable[[Path], object]:
     """Return the notebook's way: the same steps with Keras models and `model.predict`."""
     from covidcx.bundle import Bundle, calibrate, decide
     from covidcx.imaging import prepare, read, segment_lungs
+    from covidcx.imaging.roi import enhancement_of_channel
     from covidcx.models import restore
     from covidcx.models.covid_cxnet import with_heatmap
 
@@ -44,8 +45,7 @@ def keras_path(bundle: str) -> Callable[[Path], object]:
     lung_model = restore(segmenter.model, segmenter.path("weights.h5"))
     gate_model = None if gate is None else restore(gate.model, gate.path("weights.h5"))
     model = with_heatmap(restore(opened.model, opened.path("weights.h5")))
-    channel = segmenter.preprocessing.channels[0]
-    enhance = "none" if channel == "original" else channel
+    enhance = enhancement_of_channel(segmenter.preprocessing.channels[0])
 
     def analyse(path: Path) -> object:
         image = read(path)
@@ -64,7 +64,7 @@ def keras_path(bundle: str) -> Callable[[Path], object]:
 def bare_networks(bundle: str) -> Callable[[], None]:
     """Return a function that runs the bundle's TFLite networks once each, on inputs that lie ready."""
     from covidcx.bundle import Bundle
-    from covidcx.edge.runtime import LiteModel
+    from covidcx.edge.lite import LiteModel
 
     opened = Bundle.open(bundle)
     parts = [part for part in (opened, opened.open_segmenter(), opened.open_gate()) if part is not None]

@@ -24,7 +24,7 @@ from covidcx.data.views import other_views, turned
 from covidcx.edge.gate import Gate
 from covidcx.edge.lite import load_network
 from covidcx.imaging.read import read
-from covidcx.imaging.roi import segment_lungs
+from covidcx.imaging.roi import enhancement_of_channel, segment_lungs
 
 _TURNS = {"turned by 90 degrees": 1, "turned by 180 degrees": 2, "turned by 270 degrees": 3}
 
@@ -82,8 +82,7 @@ def _images(options: argparse.Namespace) -> Iterator[tuple[str, str, np.ndarray]
 def _times(gate: Gate) -> None:
     segmenter = Bundle.open("lung-unet")
     network = load_network(segmenter, "lung", 1)
-    channel = segmenter.preprocessing.channels[0]
-    enhance = "none" if channel == "original" else channel
+    enhance = enhancement_of_channel(segmenter.preprocessing.channels[0])
     for side in (512, 2048):
         pixels = np.random.default_rng(0).random((side, side), dtype=np.float32)
         own = _median_ms(lambda image=pixels: gate(image))

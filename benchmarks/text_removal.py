@@ -23,7 +23,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from covidcx.bundle import Bundle
-from covidcx.edge.runtime import MODEL_FILE, LiteModel
+from covidcx.edge.lite import MODEL_FILE, LiteModel
 from covidcx.imaging import read, segment_lungs
 from covidcx.imaging.text import find_text
 

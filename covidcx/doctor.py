@@ -261,7 +261,7 @@ def _bundles(requirements: list[Requirement]) -> Iterator[Check]:
 def _bundle(folder: Path, requirements: list[Requirement]) -> Iterator[Check]:
     """Verify one bundle's checksums, the bundles it names, and that its network runs."""
     from covidcx.bundle import Bundle
-    from covidcx.edge.runtime import LiteModel
+    from covidcx.edge.lite import LiteModel
 
     try:
         bundle = Bundle.open(folder)

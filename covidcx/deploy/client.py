@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from covidcx.deploy.transports import Rest, Transport
+from covidcx.deploy.transports import Rest, Transport, one_line
 from covidcx.errors import ImageError, ServerUnreachableError, ServingError, UnsupportedImageError
 from covidcx.finding import Finding
 from covidcx.imaging.picture import MAX_UNSCALED_BITS
@@ -116,7 +116,7 @@ class Client:
                 waiting.append((index, read(path)))
             except ImageError as error:
                 status = "refused" if isinstance(error, UnsupportedImageError) else "error"
-                findings[index] = Finding(Path(path).name, status, reason=_line(str(error)))
+                findings[index] = Finding(Path(path).name, status, reason=one_line(str(error)))
             if len(waiting) == batch:
                 send()
         if waiting:
@@ -188,7 +188,3 @@ def _finding(answer: Mapping[str, Any], source: str, view: str | None, model: st
         )
         return Finding(status="refused", reason=reason, **common)
     return Finding(status="ok", label=label, probabilities=probabilities, **common)
-
-
-def _line(text: str, length: int = 200) -> str:
-    return " ".join(text.split())[:length]

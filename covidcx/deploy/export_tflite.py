@@ -19,11 +19,12 @@ from covidcx.bundle import BUNDLE_FILE, Bundle, calibrate, decide, write_bundle_
 from covidcx.deploy.metadata import add_metadata
 from covidcx.deploy.samples import PHANTOM, Sample, phantoms, prepared, radiographs
 from covidcx.deploy.tflite import to_tflite
-from covidcx.deploy.write import CARD_FILE, DEPLOYED, TFLITE_FILE
-from covidcx.edge.runtime import LiteModel
+from covidcx.deploy.write import CARD_FILE, TFLITE_FILE, deployed, staged_bundle
+from covidcx.edge.lite import LiteModel
 from covidcx.errors import BundleError
 from covidcx.evaluation.roc import auc
 from covidcx.progress import track
+from covidcx.training.tasks import dice
 
 log = logging.getLogger(__name__)
 
@@ -76,10 +77,8 @@ class Agreement:
     def failures(self, quantize: str) -> list[str]:
         """Return what is not good enough, with its figures; empty where the file may be written."""
         found = []
-        limit = CLOSE.get(quantize)
         # Of a mask, rounding moves single pixels at its edge; how well the masks overlap is what counts.
-        if self.dice is not None and quantize != "none":
-            limit = None
+        limit = CLOSE.get(quantize) if self.dice is None or quantize == "none" else None
         if limit is not None and not self.worst <= limit:
             found.append(f"probabilities differ by up to {self.worst:.2g}, {limit:g} is allowed")
         if self.same_class is not None and self.same_class < SAME_CLASS:
@@ -157,7 +156,6 @@ def export_tflite(
             f"{quantize} is not good enough on {len(checks)} images ({data}): {'; '.join(failures)}. Nothing was "
             "written; try float16 or dynamic, or more calibration images"
         )
-    out.mkdir(parents=True, exist_ok=True)
     # The classifier last: a folder that holds it is complete.
     for role in reversed(bundles):
         one = bundles[role]
@@ -179,8 +177,7 @@ def _convert(
     from covidcx.models import restore
 
     model = restore(bundle.model, bundle.path("weights.h5"))
-    deployed = DEPLOYED.get(bundle.model["name"], lambda same: same)(model)
-    content = to_tflite(deployed, quantize, [sample.inputs[role] for sample in tuning])
+    content = to_tflite(deployed(bundle.model["name"], model), quantize, [sample.inputs[role] for sample in tuning])
     with tempfile.TemporaryDirectory(prefix="covidcx-export-") as folder:
         path = Path(folder) / TFLITE_FILE
         path.write_bytes(content)
@@ -199,11 +196,8 @@ def _convert(
 
 def compare_masks(expected: np.ndarray, found: np.ndarray) -> Agreement:
     """Compare two segmenters' probabilities, float N x H x W x 1."""
-    first, second = expected > 0.5, found > 0.5
-    axes = (1, 2, 3)
-    total = first.sum(axes) + second.sum(axes)
-    dice = np.where(total > 0, 2.0 * (first & second).sum(axes) / np.maximum(total, 1), 1.0)
-    return Agreement(len(expected), _worst(expected, found), dice=float(dice.mean()))
+    overlap = dice((expected > 0.5).astype(np.int8), found)
+    return Agreement(len(expected), _worst(expected, found), dice=float(overlap.mean()))
 
 
 def compare_classes(
@@ -238,7 +232,6 @@ def _worst(expected: np.ndarray, found: np.ndarray) -> float:
 
 
 def _write(bundle: Bundle, folder: Path, content: bytes, quantize: str, data: str, agreement: Agreement) -> None:
-    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
     export = {
         "quantize": quantize,
         "calibrated_on": data if quantize == "int8" else None,
@@ -246,7 +239,7 @@ def _write(bundle: Bundle, folder: Path, content: bytes, quantize: str, data: st
         "agreement": {key: value for key, value in asdict(agreement).items() if value is not None},
         "from_checksum": bundle.checksum,
     }
-    try:
+    with staged_bundle(folder) as staging:
         about = {
             "name": bundle.name, "task": bundle.task, "labels": list(bundle.labels),
             "preprocessing": bundle.preprocessing.to_dict(), "operating_points": bundle.operating_points,
@@ -260,9 +253,3 @@ def _write(bundle: Bundle, folder: Path, content: bytes, quantize: str, data: st
             fields.pop(derived)
         fields["training"] = {**fields["training"], "export": export}
         write_bundle_json(staging, **fields)
-        Bundle.open(staging)
-        staging.chmod(0o755)
-        shutil.rmtree(folder, ignore_errors=True)
-        staging.replace(folder)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)

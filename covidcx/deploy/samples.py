@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from covidcx.bundle import Bundle
-from covidcx.edge.runtime import LiteModel
+from covidcx.edge.lite import LiteModel
 from covidcx.errors import BundleError, ImageError
 from covidcx.imaging.preprocessing import prepare
 from covidcx.imaging.radiograph import Radiograph
 from covidcx.imaging.read import read
-from covidcx.imaging.roi import ROI_ENHANCEMENTS, segment_lungs, segmenter_input
+from covidcx.imaging.roi import enhancement_of_channel, segment_lungs
 from covidcx.progress import track
 
 log = logging.getLogger(__name__)
@@ -89,13 +89,22 @@ def prepared(bundles: dict[str, Bundle], items: Iterable[tuple[str, Radiograph]]
     for label, radiograph in track(items, "preparing images", total):
         inputs, lungs = {}, None
         if segmenter is not None:
-            channel = segmenter.preprocessing.channels[0]
-            enhance = channel if channel in ROI_ENHANCEMENTS else "none"
-            lungs = segment_lungs(radiograph.pixels, lambda image: network(image)["lung"], enhance)
-            small = segmenter_input(radiograph.pixels, enhance)
-            inputs["segmenter"] = small.astype(np.float32)[None, :, :, None] / np.float32(255.0)
+            lungs, inputs["segmenter"] = _lungs(radiograph, segmenter, network)
         inputs["classifier"] = prepare(radiograph.pixels, classifier.preprocessing, lungs).network_input
         if "gate" in bundles:
             inputs["gate"] = prepare(radiograph.pixels, bundles["gate"].preprocessing).network_input
         samples.append(Sample(label, inputs))
     return samples
+
+
+def _lungs(radiograph: Radiograph, segmenter: Bundle, network: LiteModel) -> tuple[np.ndarray, np.ndarray]:
+    """Return the lungs, and what the segmenter was shown to find them."""
+    shown: list[np.ndarray] = []
+
+    def segment(image: np.ndarray) -> np.ndarray:
+        shown.append(image)
+        return network(image)["lung"]
+
+    enhance = enhancement_of_channel(segmenter.preprocessing.channels[0])
+    lungs = segment_lungs(radiograph.pixels, segment, enhance)
+    return lungs, shown[0]

@@ -18,8 +18,6 @@ from covidcx.errors import BundleError
 from covidcx.imaging.radiograph import Radiograph
 
 if TYPE_CHECKING:
-    import tensorflow as tf
-
     from covidcx.deploy.serving_graph import ServingGraph
 
 log = logging.getLogger(__name__)
@@ -198,11 +196,5 @@ def _write_warmup(name: str, path: Path, pictures: Sequence[bytes]) -> None:
             inner = request.predict_log.request
             inner.model_spec.name = name
             inner.model_spec.signature_name = signature
-            inner.inputs[BYTES].CopyFrom(_string_tensor(pictures))
+            inner.inputs[BYTES].CopyFrom(tf.make_tensor_proto(list(pictures), tf.string, [len(pictures)]))
             writer.write(request.SerializeToString())
-
-
-def _string_tensor(values: Sequence[bytes]) -> "tf.core.framework.tensor_pb2.TensorProto":
-    import tensorflow as tf
-
-    return tf.make_tensor_proto(list(values), dtype=tf.string, shape=[len(values)])

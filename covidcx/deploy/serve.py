@@ -9,6 +9,7 @@ from pathlib import Path
 from covidcx.deploy.serving_config import (
     BATCHING_FILE,
     IMAGE,
+    INSIDE,
     MODELS_FILE,
     model_names,
     server_arguments,
@@ -18,7 +19,6 @@ from covidcx.deploy.transports import GRPC_PORT, REST_PORT
 from covidcx.errors import ServingError
 
 BINARY = "tensorflow_model_server"
-_INSIDE = "/models"
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def command(
     words = (
         docker or "docker", "run", "--rm", "--read-only",
         "-p", f"127.0.0.1:{rest_port}:{REST_PORT}", "-p", f"127.0.0.1:{grpc_port}:{GRPC_PORT}",
-        "-v", f"{folder}:{_INSIDE}:ro", IMAGE, *server_arguments(_INSIDE, REST_PORT, GRPC_PORT),
+        "-v", f"{folder}:{INSIDE}:ro", IMAGE, *server_arguments(INSIDE, REST_PORT, GRPC_PORT),
     )  # fmt: skip
     if docker:
         return Command(words, "docker")

@@ -10,7 +10,7 @@ IMAGE = "tensorflow/serving:2.19.1"
 """The TensorFlow Serving image that the files name; no such image could be run where covidcx is developed."""
 MODELS_FILE, BATCHING_FILE = "models.config", "batching.config"
 COMPOSE_FILE, KUBERNETES_FILE = "docker-compose.yml", "kubernetes.yaml"
-_INSIDE = "/models"
+INSIDE = "/models"
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Batching:
         )
 
 
-def write_serving_files(models: Path, batching: Batching | None = None, base: str = _INSIDE) -> list[Path]:
+def write_serving_files(models: Path, batching: Batching | None = None, base: str = INSIDE) -> list[Path]:
     """Write the files that start TF Serving on a folder of exported models.
 
     Args:
@@ -93,7 +93,7 @@ def _models(names: list[str], folder: str) -> str:
 
 
 def _compose() -> str:
-    arguments = "\n".join(f"      - {argument}" for argument in server_arguments(_INSIDE, REST_PORT, GRPC_PORT))
+    arguments = "\n".join(f"      - {argument}" for argument in server_arguments(INSIDE, REST_PORT, GRPC_PORT))
     return f"""\
 # docker compose up -d     (in this folder; needs Docker)
 # Decision support for research. Not a medical device; not for diagnostic use.
@@ -107,14 +107,14 @@ services:
       - "127.0.0.1:{REST_PORT}:{REST_PORT}"
       - "127.0.0.1:{GRPC_PORT}:{GRPC_PORT}"
     volumes:
-      - .:{_INSIDE}:ro
+      - .:{INSIDE}:ro
     read_only: true
     restart: unless-stopped
 """
 
 
 def _kubernetes(names: list[str]) -> str:
-    arguments = "\n".join(f"            - {argument}" for argument in server_arguments(_INSIDE, REST_PORT, GRPC_PORT))
+    arguments = "\n".join(f"            - {argument}" for argument in server_arguments(INSIDE, REST_PORT, GRPC_PORT))
     ready = f"/v1/models/{names[0]}" if names else "/v1/models/covid-cxnet"
     return f"""\
 # kubectl apply -f kubernetes.yaml     (the volume claim covidcx-models holds a copy of this folder)
@@ -146,7 +146,7 @@ spec:
             requests: {{cpu: "2", memory: 2Gi}}
             limits: {{memory: 4Gi}}
           volumeMounts:
-            - {{name: models, mountPath: {_INSIDE}, readOnly: true}}
+            - {{name: models, mountPath: {INSIDE}, readOnly: true}}
       volumes:
         - name: models
           persistentVolumeClaim: {{claimName: covidcx-models, readOnly: true}}

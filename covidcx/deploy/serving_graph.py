@@ -13,7 +13,7 @@ from covidcx.bundle import Bundle
 from covidcx.deploy.graph import prepare_graph, resize_area_graph, restore_graph, segmenter_input_graph
 from covidcx.deploy.graph_decode import decode_graph
 from covidcx.errors import BundleError
-from covidcx.imaging.roi import NO_LUNGS, SEGMENTER_SIZE, VAGUE_LUNGS
+from covidcx.imaging.roi import NO_LUNGS, SEGMENTER_SIZE, VAGUE_LUNGS, enhancement_of_channel
 
 WEIGHTS_FILE = "weights.h5"
 MAP_SIDE = SEGMENTER_SIZE
@@ -153,8 +153,7 @@ class ServingGraph:
         side = SEGMENTER_SIZE
         if self.segmenter is None:
             return tf.ones([tf.shape(flat.shapes)[0], side, side])
-        channel = self._segmenter_bundle.preprocessing.channels[0]
-        enhance = "none" if channel == "original" else channel
+        enhance = enhancement_of_channel(self._segmenter_bundle.preprocessing.channels[0])
         images = tf.map_fn(
             lambda one: segmenter_input_graph(tf.reshape(*one), enhance),
             (flat.pixels, flat.shapes),

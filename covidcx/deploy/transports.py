@@ -134,8 +134,8 @@ class Grpc:
                     else ServingError
                 )
                 raise kind(
-                    f"{self.where} answered {error.code().name}: {_line(error.details())}; is the server up, and does "
-                    "it serve this model?"
+                    f"{self.where} answered {error.code().name}: {one_line(error.details())}; is the server up, and "
+                    "does it serve this model?"
                 ) from error
         values = {name: tf.make_ndarray(tensor).tolist() for name, tensor in answer.outputs.items()}
         return [{name: _text(column[row]) for name, column in values.items()} for row in range(len(pictures))]
@@ -153,10 +153,11 @@ def _refused(where: str, code: int, body: bytes) -> ServingError:
         if code == 404
         else ("see the server's log")
     )
-    return kind(f"{where} answered HTTP {code}: {_line(str(said)) or 'nothing'}; {hint}")
+    return kind(f"{where} answered HTTP {code}: {one_line(str(said)) or 'nothing'}; {hint}")
 
 
-def _line(text: str, length: int = 200) -> str:
+def one_line(text: str, length: int = 200) -> str:
+    """Return a text in one line of at most `length` characters."""
     return " ".join(text.split())[:length]
 
 

@@ -3,7 +3,8 @@
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,15 +88,12 @@ def write_bundle(
 
     folder = Path(folder)
     _check_shapes(model, task, tuple(labels), preprocessing)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
-    try:
+    with staged_bundle(folder) as staging:
         architecture = {"name": architecture["name"], "kwargs": dict(architecture.get("kwargs", {}))}
         save_weights(model, staging / WEIGHTS_FILE)
         restored = restore(architecture, staging / WEIGHTS_FILE)
         # From the weights as they were rounded for the file: Keras, SavedModel and TFLite then compute one answer.
-        deployed = DEPLOYED.get(architecture["name"], lambda same: same)(restored)
-        (staging / TFLITE_FILE).write_bytes(to_tflite(deployed, quantize))
+        (staging / TFLITE_FILE).write_bytes(to_tflite(deployed(architecture["name"], restored), quantize))
         if card is not None:
             (staging / CARD_FILE).write_text(card, encoding="utf-8")
         _check_outputs(model, restored, staging / TFLITE_FILE, quantize)
@@ -115,12 +113,36 @@ def write_bundle(
             licence=licence,
             data_licences=list(data_licences),
         )
+    return Bundle.open(folder)
+
+
+def deployed(architecture: str, model: "keras.Model") -> "keras.Model":
+    """Return a model with what its architecture adds before it is deployed, such as a heat map output."""
+    return DEPLOYED[architecture](model) if architecture in DEPLOYED else model
+
+
+@contextmanager
+def staged_bundle(folder: Path) -> Iterator[Path]:
+    """Give an empty folder to write a bundle into; once it is complete and verified it takes the place of `folder`.
+
+    Args:
+        folder: where the bundle belongs; an older one there stays until then.
+
+    Yields:
+        The folder to write into, beside `folder`.
+
+    Raises:
+        BundleError: what was written is no complete bundle; nothing is replaced.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
+    try:
+        yield staging
         Bundle.open(staging)
         staging.chmod(0o755)
         _replace_folder(staging, folder)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    return Bundle.open(folder)
 
 
 def _check_shapes(model: "keras.Model", task: str, labels: tuple[str, ...], spec: Preprocessing) -> None:

@@ -16,13 +16,13 @@ import numpy as np
 
 from covidcx.atomic import write_atomic
 from covidcx.bundle import Bundle
+from covidcx.edge.lite import MODEL_FILE, LiteModel
 from covidcx.edge.predict import Input, collect
-from covidcx.edge.runtime import MODEL_FILE, LiteModel
 from covidcx.errors import BundleError, CovidcxError, ImageError
 from covidcx.imaging.overlay import caption_strip, write_png
 from covidcx.imaging.read import read
 from covidcx.imaging.resize import resize_area, to_uint8
-from covidcx.imaging.roi import NO_LUNGS, segment_lungs
+from covidcx.imaging.roi import NO_LUNGS, enhancement_of_channel, segment_lungs
 from covidcx.imaging.text import remove_text
 from covidcx.progress import track
 
@@ -128,8 +128,7 @@ def _lung_finder(segmenter: str | Path):
     if bundle.task != "segment":
         raise BundleError(f"bundle {bundle.name!r} is of task {bundle.task!r}; name a lung segmenter such as lung-unet")
     model = LiteModel(bundle.path(MODEL_FILE))
-    channel = bundle.preprocessing.channels[0]
-    enhance = "none" if channel == "original" else channel
+    enhance = enhancement_of_channel(bundle.preprocessing.channels[0])
 
     def find(pixels: np.ndarray) -> np.ndarray | None:
         lungs = segment_lungs(pixels, lambda image: model(image)["lung"], enhance)

@@ -9,15 +9,13 @@ import numpy as np
 
 from covidcx.bundle import Bundle, calibrate, decide
 from covidcx.edge.gate import Gate
-from covidcx.edge.lite import MODEL_FILE as MODEL_FILE
-from covidcx.edge.lite import LiteModel as LiteModel
 from covidcx.edge.lite import load_network
 from covidcx.errors import BundleError, UnsupportedImageError
 from covidcx.finding import Finding
 from covidcx.imaging.preprocessing import Prepared, prepare
 from covidcx.imaging.radiograph import Radiograph
 from covidcx.imaging.read import read
-from covidcx.imaging.roi import NO_LUNGS, VAGUE_LUNGS, segment_lungs
+from covidcx.imaging.roi import NO_LUNGS, VAGUE_LUNGS, enhancement_of_channel, segment_lungs
 
 log = logging.getLogger(__name__)
 
@@ -160,7 +158,9 @@ class Predictor:
             seen.append(self._segmenter(image)["lung"])
             return seen[-1]
 
-        lungs = segment_lungs(radiograph.pixels, segment, _enhancement(self.segmenter))
+        lungs = segment_lungs(
+            radiograph.pixels, segment, enhancement_of_channel(self.segmenter.preprocessing.channels[0])
+        )
         area = float(lungs.mean())
         if area < NO_LUNGS:
             raise UnsupportedImageError(
@@ -207,14 +207,9 @@ def load(bundle: str | Path | Bundle = "covid-cxnet", threads: int | None = None
     return predictor
 
 
-def _enhancement(segmenter: Bundle) -> str:
-    """Name the enhancement the segmenter was trained on, in the terms of `covidcx.imaging.roi`."""
-    channel = segmenter.preprocessing.channels[0]
-    return "none" if channel == "original" else channel
-
-
 def _check_enhancement(bundle: Bundle, segmenter: Bundle) -> None:
-    roi, enhance = bundle.preprocessing.roi, _enhancement(segmenter)
+    roi = bundle.preprocessing.roi
+    enhance = enhancement_of_channel(segmenter.preprocessing.channels[0])
     if roi is not None and roi.enhance != enhance:
         raise BundleError(
             f"bundle {bundle.name!r} was trained on lungs found after {roi.enhance!r}, its segmenter "

@@ -22,7 +22,7 @@ from covidcx.explain.truth import Truth, read_truth
 from covidcx.imaging.overlay import overlay, write_png
 from covidcx.imaging.preprocessing import Prepared, prepare
 from covidcx.imaging.read import read
-from covidcx.imaging.roi import segment_lungs
+from covidcx.imaging.roi import enhancement_of_channel, segment_lungs
 from covidcx.progress import track
 
 if TYPE_CHECKING:
@@ -200,8 +200,7 @@ def _segmenter(bundle: Bundle) -> Callable[[np.ndarray], np.ndarray] | None:
     from covidcx.models.restore import restore
 
     model = restore(opened.model, opened.path(WEIGHTS_FILE))
-    channel = opened.preprocessing.channels[0]
-    enhance = "none" if channel == "original" else channel
+    enhance = enhancement_of_channel(opened.preprocessing.channels[0])
 
     def segment(pixels: np.ndarray) -> np.ndarray:
         return segment_lungs(pixels, lambda x: ops.convert_to_numpy(model(x, training=False)["lung"]), enhance)

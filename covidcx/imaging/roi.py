@@ -55,6 +55,18 @@ class LungROI:
             raise ImageError(f"ROI kernel must be odd, so that it has a centre, received {self.kernel}")
 
 
+def enhancement_of_channel(channel: str) -> str:
+    """Name the enhancement that a segmenter trained on one channel of `Preprocessing` expects.
+
+    Args:
+        channel: `original`, or an enhancement's own name.
+
+    Returns:
+        The name in `ROI_ENHANCEMENTS`; a channel that is none of them comes back as it is.
+    """
+    return "none" if channel == "original" else channel
+
+
 def segmenter_input(pixels: np.ndarray, enhance: str = "ahe") -> np.ndarray:
     """Turn a radiograph into what the lung segmenter sees.
 

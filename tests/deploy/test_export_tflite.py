@@ -16,7 +16,8 @@ from covidcx.deploy.export_tflite import Agreement, compare_classes, compare_mas
 from covidcx.deploy.metadata import add_metadata, read_metadata
 from covidcx.deploy.tflite import to_tflite
 from covidcx.deploy.write import write_bundle
-from covidcx.edge.runtime import LiteModel, load
+from covidcx.edge.lite import LiteModel
+from covidcx.edge.runtime import load
 from covidcx.errors import BundleError
 from covidcx.imaging.preprocessing import Preprocessing
 from covidcx.imaging.roi import LungROI

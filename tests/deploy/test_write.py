@@ -7,7 +7,7 @@ import pytest
 from covidcx.bundle import Bundle
 from covidcx.deploy import write
 from covidcx.deploy.tflite import run_tflite, to_tflite
-from covidcx.edge.runtime import LiteModel
+from covidcx.edge.lite import LiteModel
 from covidcx.errors import BundleError, WeightsError
 from covidcx.imaging.preprocessing import Preprocessing
 from covidcx.imaging.roi import LungROI

@@ -25,9 +25,9 @@ import numpy as np
 
 from covidcx.data.sources.derived import LUNG_MASKS, join_masks, make, png_size, read_grey
 from covidcx.data.sources.source import Reading, Source, tree_of
-from covidcx.data.sources.tables import NO_FILE, Rows, nothing_usable
+from covidcx.data.sources.tables import Rows
+from covidcx.data.sources.tuberculosis import BAD_MASK, base_of, pictures
 from covidcx.errors import UnreadableImageError
-from covidcx.progress import track
 
 SOURCE = Source(
     name="montgomery",
@@ -44,7 +44,6 @@ SOURCE = Source(
 )
 
 BAD_NAME = "not named MCUCXR_<number>_<0 or 1>"
-BAD_MASK = "with a lung mask that cannot be decoded (kept without it)"
 _NAME = re.compile(r"MCUCXR_\d+_([01])")
 _SIDES = ("leftMask", "rightMask")
 
@@ -55,27 +54,15 @@ def read(folder: Path, derived: Path | None = None, all_views: bool = False) -> 
     Raises:
         ManifestError: no picture is there.
     """
-    base = folder if (folder / "CXR_png").is_dir() else folder / "MontgomerySet"
-    if not (base / "CXR_png").is_dir():
-        raise nothing_usable(folder, SOURCE, "CXR_png is not there")
+    base = base_of(folder, SOURCE, "MontgomerySet")
     rows = Rows(SOURCE, folder, all_views)
-    images = {image.stem: image for image in sorted((base / "CXR_png").glob("*.png"))}
     readings = {path.stem: _reading(path) for path in sorted((base / "ClinicalReadings").glob("*.txt"))}
-    for stem in track(sorted({*images, *readings}), "joining masks"):
-        named = _NAME.fullmatch(stem)
-        image = images.get(stem)
-        if not named:
-            rows.skip(stem, BAD_NAME)
-            continue
-        if image is None:
-            rows.skip(stem, NO_FILE)
-            continue
-        sex, age, text = readings.get(stem, (np.nan, np.nan, ()))
-        label, finding = ("normal", "normal") if named[1] == "0" else ("other", "tuberculosis")
+    for image, label, finding in pictures(rows, base, readings, _NAME, BAD_NAME, "joining masks"):
+        sex, age, text = readings.get(image.stem, (np.nan, np.nan, ()))
         mask = _lungs(rows, image, base, derived)
         rows.add(
-            image, stem, _patient(stem, readings), label, view="PA", age=age, sex=sex, findings=(finding, *text),
-            lung_mask=mask or np.nan, lung_mask_reader=SOURCE.name if mask else np.nan,
+            image, image.stem, _patient(image.stem, readings), label, view="PA", age=age, sex=sex,
+            findings=(finding, *text), lung_mask=mask or np.nan, lung_mask_reader=SOURCE.name if mask else np.nan,
         )  # fmt: skip
     return rows.reading("no picture MCUCXR_*.png is in CXR_png")
 

@@ -26,9 +26,9 @@ import numpy as np
 
 from covidcx.data.sources.derived import LUNG_MASKS, fitted_mask
 from covidcx.data.sources.source import Reading, Source, tree_of
-from covidcx.data.sources.tables import NO_FILE, Rows, nothing_usable
+from covidcx.data.sources.tables import Rows
+from covidcx.data.sources.tuberculosis import BAD_MASK, base_of, pictures
 from covidcx.errors import UnreadableImageError
-from covidcx.progress import track
 
 SOURCE = Source(
     name="shenzhen",
@@ -45,7 +45,6 @@ SOURCE = Source(
 )
 
 BAD_NAME = "not named CHNCXR_<number>_<0 or 1>"
-BAD_MASK = "with a lung mask that cannot be decoded (kept without it)"
 _NAME = re.compile(r"CHNCXR_\d+_([01])")
 _MASKS = ("mask/mask", "mask", "masks")
 _PERSON = re.compile(r"^(female|femal|male)\s*,?\s*(?:(\d+)\s*([a-z]*))?", re.IGNORECASE)
@@ -58,26 +57,15 @@ def read(folder: Path, derived: Path | None = None, all_views: bool = False) -> 
     Raises:
         ManifestError: no picture is there.
     """
-    base = folder if (folder / "CXR_png").is_dir() else folder / "ChinaSet_AllFiles"
-    if not (base / "CXR_png").is_dir():
-        raise nothing_usable(folder, SOURCE, "CXR_png is not there")
+    base = base_of(folder, SOURCE, "ChinaSet_AllFiles")
     rows = Rows(SOURCE, folder, all_views)
-    images = {image.stem: image for image in sorted((base / "CXR_png").glob("*.png"))}
     texts = {path.stem: path for path in sorted((base / "ClinicalReadings").glob("*.txt"))}
-    for stem in track(sorted({*images, *texts}), "reading masks"):
-        named = _NAME.fullmatch(stem)
-        image = images.get(stem)
-        if not named:
-            rows.skip(stem, BAD_NAME)
-            continue
-        if image is None:
-            rows.skip(stem, NO_FILE)
-            continue
-        sex, age, said = _reading(texts[stem]) if stem in texts else (np.nan, np.nan, ())
-        label, finding = ("normal", "normal") if named[1] == "0" else ("other", "tuberculosis")
+    for image, label, finding in pictures(rows, base, texts, _NAME, BAD_NAME, "reading masks"):
+        text = texts.get(image.stem)
+        sex, age, said = _reading(text) if text else (np.nan, np.nan, ())
         mask = _lungs(rows, image, base, folder, derived)
         rows.add(
-            image, stem, np.nan, label, age=age, sex=sex, findings=(finding, *said), frontal=True,
+            image, image.stem, np.nan, label, age=age, sex=sex, findings=(finding, *said), frontal=True,
             lung_mask=mask or np.nan, lung_mask_reader=SOURCE.name if mask else np.nan,
         )  # fmt: skip
     return rows.reading("no picture CHNCXR_*.png is in CXR_png")

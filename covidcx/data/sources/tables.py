@@ -49,12 +49,10 @@ def first_file(folder: Path, source: Source, *names: str) -> Path:
     Raises:
         ManifestError: none exists; says which files are expected and what is there.
     """
-    for name in names:
-        for candidate in (name, f"{name}.gz"):
-            for found in sorted(folder.glob(candidate)):
-                if found.is_file():
-                    return found
-    raise nothing_usable(folder, source, f"none of {', '.join(names)} is there")
+    found = optional_file(folder, *names)
+    if found is None:
+        raise nothing_usable(folder, source, f"none of {', '.join(names)} is there")
+    return found
 
 
 def optional_file(folder: Path, *names: str) -> Path | None:
