@@ -14,7 +14,13 @@ MODELS: dict[str, tuple[str, str, dict]] = {
     "lung-unet": ("covidcx.models.unet", "lung_unet", {"filters": 4, "size": 64}),
     "frontal-gate": ("covidcx.models.frontal_gate", "frontal_gate", {"input_shape": (64, 64, 1), "width": 0.25}),
     "covid-cxnet": ("covidcx.models.covid_cxnet", "covid_cxnet", {"input_shape": (64, 64, 3)}),
-}
+    "cnn-baseline": ("covidcx.models.cnn_baseline", "cnn_baseline", {
+        "input_shape": (64, 64, 3), "blocks": (1, 2, 1, 1), "growth": 8,
+    }),
+    "multitask-unet": ("covidcx.models.multitask_unet", "multitask_unet", {
+        "input_shape": (64, 64, 3), "blocks": (1, 2, 1, 1), "growth": 8, "filters": (16, 8, 8, 4, 4),
+    }),
+}  # fmt: skip
 
 
 def names() -> tuple[str, ...]:

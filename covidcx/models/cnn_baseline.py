@@ -1,0 +1,74 @@
+"""Four CNNs with one head, to choose a baseline from (SIIM multi-class, section 2.1 and Table 3).
+
+The paper names no size of EfficientNet [36] and no version of MobileNet [14]; the papers it cites are EfficientNet
+(Tan and Le 2019), whose smallest is B0, and the first MobileNet (Howard et al. 2017).
+"""
+
+import keras
+from keras import layers
+
+from covidcx.errors import RecipeError, did_you_mean
+from covidcx.models.densenet import GROWTH, densenet_features
+from covidcx.models.densenet_names import BLOCKS
+
+BACKBONES = ("mobilenet", "efficientnet_b0", "resnet50", "densenet121")
+_MOMENTUM = 0.97
+
+
+def cnn_baseline(
+    input_shape: tuple[int, int, int] = (224, 224, 3),
+    classes: int = 4,
+    backbone: str = "densenet121",
+    dropout: float = 0.0,
+    blocks: tuple[int, ...] = BLOCKS,
+    growth: int = GROWTH,
+    width: float = 1.0,
+    activation: str = "softmax",
+) -> keras.Model:
+    """Build a backbone, average pooling and one dense layer.
+
+    Args:
+        input_shape: height, width and channels; multiples of 32 for DenseNet.
+        classes: number of outputs; 2 with `softmax` gives one sigmoid (probability of the second class).
+        backbone: one of `BACKBONES`.
+        dropout: dropping rate before the output.
+        blocks: DenseNet's dense layers per block; the default is DenseNet-121.
+        growth: DenseNet's growth rate; 32 in DenseNet-121.
+        width: MobileNet's width multiplier.
+        activation: `softmax` for classes that exclude each other, `sigmoid` for findings that do not.
+
+    Returns:
+        Model from float32 N x H x W x C in 0..1 to `{"probabilities": N x classes}`.
+
+    Raises:
+        RecipeError: the backbone is unknown.
+    """
+    if backbone not in BACKBONES:
+        raise RecipeError(f"unknown backbone {backbone!r}.{did_you_mean(backbone, BACKBONES)}")
+    image = layers.Input(tuple(input_shape), name="image")
+    x = layers.GlobalAveragePooling2D(name="pool")(_features(backbone, image, blocks, growth, width))
+    x = layers.Dropout(dropout, name="dropout")(x)
+    units, output = (1, "sigmoid") if classes == 2 and activation == "softmax" else (classes, activation)
+    probabilities = layers.Dense(units, activation=output, dtype="float32", name="probabilities")(x)
+    model = keras.Model(image, {"probabilities": probabilities}, name="cnn_baseline")
+    for layer in model.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.momentum = _MOMENTUM
+    return model
+
+
+def _features(
+    backbone: str, image: keras.KerasTensor, blocks: tuple[int, ...], growth: int, width: float
+) -> keras.KerasTensor:
+    if backbone == "densenet121":
+        return densenet_features(image, blocks, growth)[32]
+    settings = {"include_top": False, "weights": None}
+    if backbone == "resnet50":
+        return keras.applications.ResNet50(input_tensor=image, **settings).output
+    if backbone == "mobilenet":
+        # MobileNet was published for -1..1.
+        x = layers.Rescaling(2.0, -1.0, name="mobilenet_scaling")(image)
+        return keras.applications.MobileNet(input_tensor=x, alpha=width, **settings).output
+    # keras.applications' EfficientNet scales 0..255 itself.
+    x = layers.Rescaling(255.0, name="efficientnet_scaling")(image)
+    return keras.applications.EfficientNetB0(input_tensor=x, **settings).output
