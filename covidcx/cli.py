@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from covidcx import __version__
-from covidcx.commands import data, deploy, doctor, edge, learn, screen
+from covidcx.commands import data, deploy, doctor, edge, learn, reproduce, screen
 from covidcx.commands.options import INTERRUPTED, OK, fail
 from covidcx.errors import CovidcxError, MissingDependencyError
 from covidcx.finding import DISCLAIMER
@@ -30,6 +30,7 @@ COMMANDS = (
     learn.add_card,
     screen.add_explain,
     screen.add_predict,
+    reproduce.add_reproduce,
     deploy.add_export,
     deploy.add_serve,
     deploy.add_ask,

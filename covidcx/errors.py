@@ -24,6 +24,10 @@ class ManifestError(CovidcxError):
     """A table of studies does not follow the manifest schema."""
 
 
+class MissingDataError(CovidcxError):
+    """A table of studies lacks the rows or columns that a result needs."""
+
+
 class BundleError(CovidcxError):
     """A trained model's folder is missing, incomplete or altered."""
 

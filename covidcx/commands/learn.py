@@ -4,20 +4,14 @@
 import argparse
 from pathlib import Path
 
-from covidcx.commands.options import OK, command, out, seed
-from covidcx.errors import RecipeError
+from covidcx.commands.options import OK, command, out, seed, settings
 from covidcx.finding import DISCLAIMER
 
 
 def _train(arguments: argparse.Namespace) -> int:
     from covidcx.training import train
 
-    overrides = {}
-    for setting in arguments.set:
-        key, equals, value = setting.partition("=")
-        if not equals or not key.strip():
-            raise RecipeError(f"--set is {setting!r}; write it as key=value, such as --set epochs=3")
-        overrides[key.strip()] = value
+    overrides = settings(arguments.set)
     result = train(arguments.recipe, arguments.data, arguments.out, overrides, resume=arguments.resume)
     print(f"best epoch {result.best_epoch} of {result.epochs}: {result.metric} {result.best_value:.4f}")
     print(f"weights: {result.weights}\nlog:     {result.out / 'log.csv'}")

@@ -4,8 +4,10 @@
 import argparse
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from covidcx.errors import RecipeError
 
 OK, FAILED, INTERRUPTED = 0, 2, 130
 
@@ -61,6 +63,21 @@ def dicom(parser: argparse.ArgumentParser) -> None:
         "--dicom", action="store_true",
         help="also write Secondary Capture, Segmentation and Structured Report; needs: pip install 'covidcx[dicom]'",
     )  # fmt: skip
+
+
+def settings(texts: Sequence[str]) -> dict[str, str]:
+    """Return what `--set KEY=VALUE` options say.
+
+    Raises:
+        RecipeError: one has no key or no equals sign.
+    """
+    found = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise RecipeError(f"--set is {text!r}; write it as key=value, such as --set epochs=3")
+        found[key.strip()] = value
+    return found
 
 
 def positive(text: str) -> int:

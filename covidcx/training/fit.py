@@ -86,7 +86,7 @@ def train(
     task = task_of(value)
     rows = select(value, task, Manifest.read(manifest))
     folder.check(value, rows.identity(), resume)
-    if resume and _finished(folder):
+    if resume and folder.finished:
         log.info("%s is finished; nothing to do", folder.path)
         return _result(folder, value)
 
@@ -155,11 +155,6 @@ def build_model(recipe: Recipe, spec: dict[str, Any], steps: int, loss: "keras.l
     model.compile(optimizer=optimizer(recipe, steps), loss={output: loss})
     model.optimizer.build(model.trainable_variables)
     return model
-
-
-def _finished(folder: RunFolder) -> bool:
-    done = folder.record.is_file() and folder.weights.is_file() and folder.predictions.is_file()
-    return done and read_json(folder.record).get("status") == "finished"
 
 
 def _result(folder: RunFolder, recipe: Recipe) -> TrainingResult:

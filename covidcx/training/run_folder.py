@@ -72,6 +72,12 @@ class RunFolder:
         """Whether a run was started here."""
         return self.recipe.exists() or self.record.exists() or self.state.exists()
 
+    @property
+    def finished(self) -> bool:
+        """Whether a run was trained to its end here."""
+        done = self.record.is_file() and self.weights.is_file() and self.predictions.is_file()
+        return done and read_json(self.record).get("status") == "finished"
+
     def check(self, recipe: Recipe, data: Mapping[str, Any], resume: bool) -> None:
         """Refuse to mix two runs in one folder; nothing is written.
 
