@@ -17,7 +17,8 @@ try:
 except ModuleNotFoundError as error:
     raise MissingDependencyError("tables of studies need pandas; run: pip install 'covidcx[train]'") from error
 
-FINDING_LABELS = ("normal", "cap", "covid", "other", "negative", "typical", "indeterminate", "atypical")
+# `positive` joins the three appearances of pneumonia in tables that ask for nothing more (SIIM multi-class, Table 4).
+FINDING_LABELS = ("normal", "cap", "covid", "other", "negative", "typical", "indeterminate", "atypical", "positive")
 # What the gate tells apart (`covidcx.data.views`); `inverted` has its grey levels reversed.
 VIEW_LABELS = ("frontal", "sideways", "upside_down", "inverted", "lateral", "no_chest")
 LABELS = (*FINDING_LABELS, *VIEW_LABELS)

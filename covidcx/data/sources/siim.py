@@ -10,8 +10,10 @@ Tree:
     train_image_level.csv             id, boxes, label, StudyInstanceUID
     train/STUDY/SERIES/IMAGE.dcm
 
-The label is the study's: `negative`, `typical`, `indeterminate` or `atypical`; NaN where none or several are marked.
-Boxes are of the image, in its own pixels. A patient is the Patient ID of the DICOM header, the study where it is empty.
+The label is the study's: `negative`, `typical`, `indeterminate` or `atypical`; NaN where none or several are marked, or
+where the study is not in its table. A study without images is skipped and named. Boxes are of the image, in its own
+pixels; a few reach over its border by a few pixels and are cut there, one that lies outside is skipped and named. A
+patient is the Patient ID of the DICOM header, the study where it is empty.
 """
 
 from pathlib import Path
@@ -37,6 +39,8 @@ SOURCE = Source(
     tree=tree_of(__doc__),
     note="the images are from bimcv and ricord",
 )
+NO_IMAGES = "study without a listed image"
+OUTSIDE = "box outside its image"
 APPEARANCES = {
     "Negative for Pneumonia": "negative", "Typical Appearance": "typical",
     "Indeterminate Appearance": "indeterminate", "Atypical Appearance": "atypical",
@@ -66,9 +70,33 @@ def read(folder: Path, derived: Path | None = None, all_views: bool = False) -> 
             width=head.width, height=head.height, study=study,
         )  # fmt: skip
         if added:
-            for x, y, right, bottom in opacities(record["label"]):
-                rows.box(path, x, y, right - x, bottom - y, "opacity", "siim")
+            for box in opacities(record["label"]):
+                inside = clipped(box, head.width, head.height)
+                if inside is None:
+                    rows.skip(name, OUTSIDE)
+                else:
+                    rows.box(path, *inside, "opacity", "siim")
+    for study in sorted(set(found) - set(listed["StudyInstanceUID"].astype(str))):
+        rows.skip(study, NO_IMAGES)
     return rows.reading()
+
+
+def clipped(
+    box: tuple[float, float, float, float], width: float, height: float
+) -> tuple[float, float, float, float] | None:
+    """Cut a box at its image's border.
+
+    Args:
+        box: left, top, right, bottom in pixels.
+        width: of the image.
+        height: of the image.
+
+    Returns:
+        x, y, width, height of what lies inside; None where less than a pixel does.
+    """
+    left, top = max(box[0], 0.0), max(box[1], 0.0)
+    across, down = min(box[2], float(width)) - left, min(box[3], float(height)) - top
+    return (left, top, across, down) if min(across, down) >= 1 else None
 
 
 def opacities(label: object) -> list[tuple[float, float, float, float]]:
