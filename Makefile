@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 OUT ?= covidcx-demo
+# Two files of tests at a time; PYTEST_ARGS="tests/imaging -x" runs a part, in one process.
+PYTEST_ARGS ?= -n 2 --dist loadfile
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
