@@ -82,11 +82,11 @@ class Augmentation:
     def apply_pair(
         self, image: np.ndarray, mask: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Augment an image and its mask alike, for segmentation.
+        """Augment an image and its masks alike, for segmentation.
 
         Args:
             image: uint8, H x W x C.
-            mask: int8, H x W x 1: 1 inside, 0 outside, -1 ignored.
+            mask: int8, H x W x M: 1 inside, 0 outside, -1 ignored.
             rng: source of randomness.
 
         Returns:
@@ -94,8 +94,8 @@ class Augmentation:
         """
         if rng.random() < self.tone:
             image = random_tone(image, rng)
-        done = self._compose(image, rng, mask=mask[..., 0].astype(np.int16))
-        return done["image"].reshape(image.shape), done["mask"][..., None].astype(mask.dtype)
+        done = self._compose(image, rng, masks=[mask[..., m].astype(np.int16) for m in range(mask.shape[-1])])
+        return done["image"].reshape(image.shape), np.stack(done["masks"], axis=-1).astype(mask.dtype)
 
     def apply_boxes(
         self, image: np.ndarray, boxes: np.ndarray, rng: np.random.Generator

@@ -128,7 +128,7 @@ class PreparedCache:
                 none = np.zeros(spec.size, bool) if spec.needs_lungs else place.project(mask, spec.size)
                 item["lungs"] = none if done.lungs is None else done.lungs
             if isinstance(row["disease_mask"], str):
-                levels = _read_grey(manifest.file(row["disease_mask"]), place.shape)
+                levels = read_grey(manifest.file(row["disease_mask"]), place.shape)
                 item["disease"] = place.project(levels > 0, spec.size)
             return item
 
@@ -235,7 +235,7 @@ def read_mask(path: Path, shape: tuple[int, int] | None = None) -> np.ndarray:
     Raises:
         ImageError: the file is no image, has another shape or other grey levels.
     """
-    grey = _read_grey(path, shape)
+    grey = read_grey(path, shape)
     levels = np.flatnonzero(np.bincount(grey.ravel(), minlength=256)).tolist()
     if not set(levels) <= set(_GREY):
         raise ImageError(f"lung mask {path} holds grey levels {levels[:8]}; use 255 lung, 127 ignored, 0 background")
@@ -306,7 +306,12 @@ def _read(manifest: Manifest, row: pd.Series) -> Radiograph:
     return imaging.read(manifest.file(row["image"]))
 
 
-def _read_grey(path: Path, shape: tuple[int, int] | None) -> np.ndarray:
+def read_grey(path: Path, shape: tuple[int, int] | None) -> np.ndarray:
+    """Read a mask file's grey levels, uint8, H x W.
+
+    Raises:
+        ImageError: the file is no image or has another shape.
+    """
     grey = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) if path.is_file() else None
     if grey is None:
         raise ImageError(f"cannot read the mask {path}; give an 8-bit PNG file")

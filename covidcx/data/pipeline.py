@@ -12,10 +12,8 @@ if TYPE_CHECKING:
 
 # uint8 batch, generator and the batch's companions by name -> uint8 batch of the same shape
 Augment = Callable[..., np.ndarray]
-# uint8 batch, targets by name, generator -> both, changed alike
-AugmentPair = Callable[
-    [np.ndarray, dict[str, np.ndarray], np.random.Generator], tuple[np.ndarray, dict[str, np.ndarray]]
-]
+# uint8 batch, targets by name, generator (and copy numbers, where there are items) -> both, changed alike
+AugmentPair = Callable[..., tuple[np.ndarray, dict[str, np.ndarray]]]
 
 
 def training_dataset(
@@ -32,6 +30,7 @@ def training_dataset(
     companions: Mapping[str, np.ndarray] | None = None,
     drop_remainder: bool | None = None,
     workers: int = 1,
+    items: np.ndarray | None = None,
 ) -> "tf.data.Dataset":
     """Feed prepared images to `fit`, shuffled and augmented.
 
@@ -54,6 +53,8 @@ def training_dataset(
         drop_remainder: leave out an epoch's last incomplete batch; by default where shuffled, as another epoch leaves
             out other images. A single incomplete batch is always kept.
         workers: batches prepared at once; more than one needs an augmentation that threads may share.
+        items: int, M x 2: row and copy number of everything seen in an epoch; `augment_pair` gets the copy numbers as
+            a fourth argument. Every row once by default.
 
     Returns:
         Dataset of (float32 images 0..1, {name: float32 targets}, float32 weights).
@@ -71,17 +72,19 @@ def training_dataset(
     if augment is not None and augment_pair is not None:
         raise ManifestError("pass augment or augment_pair, not both")
     drop_remainder = shuffle if drop_remainder is None else drop_remainder
-    count = steps(len(images), batch, drop_remainder)
+    chosen_rows = np.arange(len(images)) if items is None else items[:, 0]
+    count = steps(len(chosen_rows), batch, drop_remainder)
     names = sorted(targets)
     arrays = [np.asarray(targets[name]) for name in names]
     weights = np.ones(len(images), np.float32) if sample_weight is None else np.asarray(sample_weight, np.float32)
 
     def load(position: np.ndarray) -> list[np.ndarray]:
         number, step = divmod(int(position), count)
-        order = np.arange(len(images))
+        order = np.arange(len(chosen_rows))
         if shuffle:
-            order = np.random.default_rng([seed, number]).permutation(len(images))
-        rows = order[step * batch : (step + 1) * batch]
+            order = np.random.default_rng([seed, number]).permutation(len(chosen_rows))
+        places = order[step * batch : (step + 1) * batch]
+        rows = chosen_rows[places]
         rng = np.random.default_rng([seed, number, step + 1])
         picked = images[rows]
         chosen = {name: array[rows] for name, array in zip(names, arrays, strict=True)}
@@ -89,7 +92,8 @@ def training_dataset(
             beside = {name: array[rows] for name, array in (companions or {}).items()}
             picked = augment(picked, rng, **beside)
         elif augment_pair is not None:
-            picked, chosen = augment_pair(picked, chosen, rng)
+            copies = () if items is None else (items[places, 1],)
+            picked, chosen = augment_pair(picked, chosen, rng, *copies)
         return [picked, *(np.asarray(chosen[name], np.float32) for name in names), weights[rows]]
 
     kinds = [tf.uint8, *([tf.float32] * (len(names) + 1))]

@@ -24,7 +24,7 @@ from covidcx.edge.lite import LiteModel
 from covidcx.errors import BundleError
 from covidcx.evaluation.roc import auc
 from covidcx.progress import track
-from covidcx.training.tasks import dice
+from covidcx.training.scores import dice
 
 log = logging.getLogger(__name__)
 

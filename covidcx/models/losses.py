@@ -40,6 +40,34 @@ class SetCrossEntropy(keras.losses.Loss):
 
 
 @keras.saving.register_keras_serializable("covidcx")
+class SigmoidCrossEntropy(keras.losses.Loss):
+    """Sum of binary cross-entropies over labels that do not exclude each other (COMiT-Net equation 7).
+
+    A label that is NaN gives exactly zero loss and gradient.
+
+    Args:
+        smoothing: how far targets are drawn towards one half.
+    """
+
+    def __init__(self, smoothing: float = 0.0, name: str = "sigmoid_cross_entropy", **kwargs) -> None:
+        super().__init__(name=name, **kwargs)
+        self.smoothing = smoothing
+
+    def call(self, y_true, y_pred):
+        """Return the loss per image, N; `y_true` N x K of 0, 1 or NaN, `y_pred` N x K probabilities."""
+        missing = ops.isnan(y_true)
+        target = ops.where(missing, ops.zeros_like(y_true), y_true)
+        target = target * (1.0 - self.smoothing) + self.smoothing / 2.0
+        probability = ops.clip(y_pred, 1e-6, 1.0 - 1e-6)
+        loss = -(target * ops.log(probability) + (1.0 - target) * ops.log(1.0 - probability))
+        return ops.sum(ops.where(missing, ops.zeros_like(loss), loss), axis=-1)
+
+    def get_config(self):
+        """Return the arguments for serialisation."""
+        return {**super().get_config(), "smoothing": self.smoothing}
+
+
+@keras.saving.register_keras_serializable("covidcx")
 class DiceCrossEntropy(keras.losses.Loss):
     """Binary cross-entropy plus soft Dice over the pixels that are labelled.
 
@@ -52,7 +80,11 @@ class DiceCrossEntropy(keras.losses.Loss):
         self.dice_weight = dice_weight
 
     def call(self, y_true, y_pred):
-        """Return the loss per image, N; both N x H x W x 1, `y_true` 1 inside, 0 outside, -1 ignored."""
+        """Return the loss per image, N; both N x H x W x C, `y_true` 1 inside, 0 outside, -1 ignored.
+
+        The last channel counts: of a softmax over background and inside it says all (COMiT-Net equations 2 and 3).
+        """
+        y_true, y_pred = y_true[..., -1:], y_pred[..., -1:]
         known = ops.cast(y_true >= 0, y_pred.dtype)
         target = ops.maximum(y_true, 0.0) * known
         probability = ops.clip(y_pred, 1e-6, 1.0 - 1e-6)

@@ -12,14 +12,16 @@ import pandas as pd
 from keras import ops
 
 from covidcx.atomic import write_atomic
-from covidcx.data.cache import prepare_manifest, prepare_masks
+from covidcx.data.augment import swap_texture
+from covidcx.data.cache import PreparedSet, prepare_manifest, prepare_masks
+from covidcx.data.copies import COPIES, change
 from covidcx.data.manifest import Manifest
 from covidcx.data.pipeline import Augment, AugmentPair, evaluation_dataset, steps, training_dataset
 from covidcx.errors import RecipeError
 from covidcx.training.lungs import enhancement_of, lung_masks
 from covidcx.training.recipe import Recipe
 from covidcx.training.rows import Rows
-from covidcx.training.tasks import Classification, Task
+from covidcx.training.tasks import Classification, Several, Task
 
 log = logging.getLogger(__name__)
 
@@ -32,17 +34,22 @@ class Part:
 
     Attributes:
         images: uint8, N x H x W x C.
-        targets: what the loss compares with, N first.
-        weights: float32, N, weight of each image in the loss.
+        targets: what the losses compare with, by output, N first.
+        weights: float32, N, weight of each image in the losses.
         lungs: bool, N x H x W, or None.
         rows: the manifest's rows, in the images' order.
+        items: int, M x 2: row and copy of everything seen in an epoch, or None where that is every row once.
     """
 
     images: np.ndarray
-    targets: np.ndarray
+    targets: dict[str, np.ndarray]
     weights: np.ndarray
     lungs: np.ndarray | None
     rows: pd.DataFrame
+    items: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.images) if self.items is None else len(self.items)
 
 
 class Batches(keras.utils.PyDataset):
@@ -51,14 +58,13 @@ class Batches(keras.utils.PyDataset):
     Args:
         part: the training images.
         recipe: seed, batch and augmentation.
-        output: name of the model's output.
         epoch: 0-based epoch.
     """
 
-    def __init__(self, part: Part, recipe: Recipe, output: str, epoch: int) -> None:
+    def __init__(self, part: Part, recipe: Recipe, epoch: int) -> None:
         super().__init__(workers=1, use_multiprocessing=False, max_queue_size=8)
-        self._part, self._recipe, self._output, self._epoch = part, recipe, output, epoch
-        self._order = np.random.default_rng([recipe.seed, epoch]).permutation(len(part.images))
+        self._part, self._recipe, self._epoch = part, recipe, epoch
+        self._order = np.random.default_rng([recipe.seed, epoch]).permutation(len(part))
 
     @property
     def num_batches(self) -> int:
@@ -68,16 +74,18 @@ class Batches(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Return images float32 0..1, targets and weights of one batch."""
         size, part = self._recipe.batch, self._part
-        rows = self._order[index * size : (index + 1) * size]
+        rows, copies = self._order[index * size : (index + 1) * size], ()
+        if part.items is not None:
+            rows, copies = part.items[rows, 0], (part.items[rows, 1],)
         rng = np.random.default_rng([self._recipe.seed, self._epoch, index + 1])
-        images, targets = part.images[rows], {self._output: part.targets[rows]}
-        if self._recipe.task == "segment":
-            images, targets = augment_pairs(self._recipe)(images, targets, rng)
-        else:
+        images, targets = part.images[rows], {name: values[rows] for name, values in part.targets.items()}
+        if self._recipe.task == "classify":
             lungs = {} if part.lungs is None else {"lungs": part.lungs[rows]}
             images = augment_images(self._recipe)(images, rng, **lungs)
+        else:
+            images, targets = augment_pairs(self._recipe)(images, targets, rng, *copies)
         truth = {name: values.astype(np.float32) for name, values in targets.items()}
-        return _network(images), truth, {self._output: part.weights[rows]}
+        return _network(images), truth, dict.fromkeys(truth, part.weights[rows])
 
 
 def augment_images(recipe: Recipe) -> Augment:
@@ -90,14 +98,28 @@ def augment_images(recipe: Recipe) -> Augment:
 
 
 def augment_pairs(recipe: Recipe) -> AugmentPair:
-    """Return a recipe's augmentation of images and masks in the form that pipelines take."""
+    """Return a recipe's augmentation of images and all their masks alike, in the form that pipelines take."""
 
     def augment(
-        images: np.ndarray, targets: dict[str, np.ndarray], rng: np.random.Generator
+        images: np.ndarray, targets: dict[str, np.ndarray], rng: np.random.Generator, copies: np.ndarray | None = None
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        ((name, masks),) = targets.items()
-        pairs = [recipe.augmentation.apply_pair(i, m, rng) for i, m in zip(images, masks, strict=True)]
-        return np.stack([image for image, _ in pairs]), {name: np.stack([mask for _, mask in pairs])}
+        masks = {name: values for name, values in targets.items() if values.ndim == 4}
+        missing = {name: (values < 0).all(axis=(1, 2, 3)) for name, values in masks.items()}
+        joined = np.concatenate(list(masks.values()), axis=-1) if masks else np.zeros((*images.shape[:3], 0), np.int8)
+        done, swap = [], recipe.augmentation.texture_swap
+        for i in range(len(images)):
+            image, mask = change(images[i], joined[i], 0 if copies is None else int(copies[i]))
+            # Nothing is drawn where nothing is swapped: runs without it see what they always saw.
+            if swap and rng.random() < swap:
+                image = swap_texture(image, images[rng.integers(len(images))], rng.uniform(1.5, 5.0))
+            done.append(recipe.augmentation.apply_pair(image, mask, rng))
+        joined, changed, start = np.stack([mask for _, mask in done]), dict(targets), 0
+        for name, values in masks.items():
+            changed[name] = joined[..., start : start + values.shape[-1]]
+            # A missing mask stays missing: what moves in from outside the image must not become a label.
+            changed[name][missing[name]] = -1
+            start += values.shape[-1]
+        return np.stack([image for image, _ in done]), changed
 
     return augment
 
@@ -125,41 +147,51 @@ class Feed:
     @property
     def steps(self) -> int:
         """Steps of an epoch."""
-        return steps(len(self.training.images), self.recipe.batch)
+        return steps(len(self.training), self.recipe.batch)
 
     def train(self, epoch: int) -> Any:
         """Return one epoch's batches: a tf.data pipeline under TensorFlow, a `PyDataset` otherwise."""
-        part, recipe, output = self.training, self.recipe, self.task.output
+        part, recipe = self.training, self.recipe
         if keras.backend.backend() != "tensorflow":
-            return Batches(part, recipe, output, epoch)
-        if recipe.task == "segment":
-            augmentation: dict[str, Any] = {"augment_pair": augment_pairs(recipe)}
-        else:
+            return Batches(part, recipe, epoch)
+        if recipe.task == "classify":
             companions = {} if part.lungs is None else {"lungs": part.lungs}
-            augmentation = {"augment": augment_images(recipe), "companions": companions}
+            augmentation: dict[str, Any] = {"augment": augment_images(recipe), "companions": companions}
+        else:
+            augmentation = {"augment_pair": augment_pairs(recipe), "items": part.items}
         return training_dataset(
-            part.images, {output: part.targets}, recipe.batch, recipe.seed,
+            part.images, part.targets, recipe.batch, recipe.seed,
             sample_weight=part.weights, epoch=epoch, **augmentation,
         )  # fmt: skip
 
     def validate(self, model: keras.Model) -> dict[str, float]:
         """Return `val_loss` and the task's scores."""
-        part, loss, total, outputs = self.validation, self.task.loss(), 0.0, []
-        loss.reduction = None
+        part, losses, weights, total = self.validation, self.task.losses(), self.task.loss_weights(), 0.0
+        figures = []
+        for loss in losses.values():
+            loss.reduction = None
         for where, predictions in self._predict(model):
-            each = ops.convert_to_numpy(loss(part.targets[where].astype(np.float32), predictions))
-            total += float((each * part.weights[where]).sum())
-            outputs.append(predictions)
-        truth = part.rows["label"].tolist() if isinstance(self.task, Classification) else part.targets
-        return {"val_loss": total / len(part.images), **self.task.scores(truth, np.concatenate(outputs))}
+            targets = {name: values[where] for name, values in part.targets.items()}
+            for name, loss in losses.items():
+                each = ops.convert_to_numpy(loss(targets[name].astype(np.float32), predictions[name]))
+                total += weights[name] * float((each * part.weights[where]).sum())
+            figures.append(self.task.figures(targets, predictions))
+        return {"val_loss": total / len(part.images), **self.task.scores(self._table(figures))}
 
     def write_predictions(self, model: keras.Model, path: Path) -> None:
         """Write the model's predictions on the validation rows as a table."""
-        predictions = np.concatenate([found for _, found in self._predict(model)])
-        table = self.task.table(self.validation.rows, predictions, self.validation.targets)
-        write_atomic(path, table.to_csv(index=False, lineterminator="\n").encode())
+        figures = [
+            self.task.figures({name: values[where] for name, values in self.validation.targets.items()}, predictions)
+            for where, predictions in self._predict(model)
+        ]
+        text = self._table(figures).to_csv(index=False, lineterminator="\n", float_format="%.6g")
+        write_atomic(path, text.encode())
 
-    def _predict(self, model: keras.Model) -> Iterator[tuple[slice, np.ndarray]]:
+    def _table(self, figures: list[dict[str, np.ndarray]]) -> pd.DataFrame:
+        columns = {name: np.concatenate([part[name] for part in figures]) for name in figures[0]}
+        return self.validation.rows[["image", "patient_id", "label"]].reset_index(drop=True).assign(**columns)
+
+    def _predict(self, model: keras.Model) -> Iterator[tuple[slice, dict[str, np.ndarray]]]:
         part, batch = self.validation, self.recipe.batch
         for start in range(0, len(part.images), _CHUNK):
             where = slice(start, start + _CHUNK)
@@ -168,8 +200,8 @@ class Feed:
             # `covidcx.data.pipeline` switches off because it can hang.
             tensorflow = keras.backend.backend() == "tensorflow"
             source = evaluation_dataset(images, batch) if tensorflow else _network(images)
-            found = model.predict(source, batch_size=None if tensorflow else batch, verbose=0)[self.task.output]
-            yield where, np.asarray(found, np.float32)
+            found = model.predict(source, batch_size=None if tensorflow else batch, verbose=0)
+            yield where, {name: np.asarray(values, np.float32) for name, values in found.items()}
 
 
 def prepare_feed(recipe: Recipe, task: Task, rows: Rows, cache: Path) -> Feed:
@@ -191,6 +223,8 @@ def prepare_feed(recipe: Recipe, task: Task, rows: Rows, cache: Path) -> Feed:
     log.info("prepared images are kept in %s", cache)
     if isinstance(task, Classification):
         return _classification(recipe, task, rows, cache)
+    if isinstance(task, Several):
+        return _several(recipe, task, rows, cache)
     size, enhance = recipe.preprocessing.size, enhancement_of(recipe.preprocessing)
     if size[0] != size[1]:
         raise RecipeError(f"a lung segmenter takes square images, received preprocessing.size={size}")
@@ -198,25 +232,44 @@ def prepare_feed(recipe: Recipe, task: Task, rows: Rows, cache: Path) -> Feed:
     for manifest in (rows.train, rows.val):
         done = prepare_masks(manifest, size[0], enhance, cache)
         weights = np.ones(len(done), np.float32)
-        parts.append(Part(done.images, done.targets, weights, None, done.rows))
+        parts.append(Part(done.images, {task.output: done.targets}, weights, None, done.rows))
         failures += done.failures
     return Feed(recipe, task, *parts, "", failures)
 
 
 def _classification(recipe: Recipe, task: Classification, rows: Rows, cache: Path) -> Feed:
-    lung_mask, named = lung_masks(recipe, rows.manifest)
-    done = [
-        prepare_manifest(manifest, recipe.preprocessing, cache, lung_mask, key_extra=named)
-        for manifest in (rows.train, rows.val)
-    ]
+    done, named = _prepared(recipe, rows, cache)
     weights = task.weights(done[0].rows["label"])
     log.info("loss weights: %s", ", ".join(f"{label} {weight:.3g}" for label, weight in weights.items()))
     parts = []
     for prepared, manifest in zip(done, (rows.train, rows.val), strict=True):
         kept = Manifest(prepared.rows, manifest.root, manifest.path)
         each = prepared.rows["label"].map(weights).to_numpy(np.float32)
-        parts.append(Part(prepared.images, task.targets(kept), each, prepared.lungs, prepared.rows))
+        parts.append(Part(prepared.images, {task.output: task.targets(kept)}, each, prepared.lungs, prepared.rows))
     return Feed(recipe, task, *parts, named, done[0].failures + done[1].failures)
+
+
+def _several(recipe: Recipe, task: Several, rows: Rows, cache: Path) -> Feed:
+    done, named = _prepared(recipe, rows, cache)
+    parts = []
+    for prepared, manifest in zip(done, (rows.train, rows.val), strict=True):
+        kept = Manifest(prepared.rows, manifest.root, manifest.path)
+        targets, weights, items = task.targets(kept, prepared), np.ones(len(kept), np.float32), None
+        if manifest is rows.train:
+            each = np.where(prepared.rows["label"].isin(recipe.copies), len(COPIES), 1)
+            weights = task.weights(kept, each)
+            numbers = np.concatenate([np.arange(count) for count in each])
+            items = np.stack([np.repeat(np.arange(len(kept)), each), numbers], axis=1)
+            known = {name: int(head.known(kept).sum()) for name, head in task.heads.items()}
+            log.info("images with a target: %s", ", ".join(f"{name} {count}" for name, count in known.items()))
+        parts.append(Part(prepared.images, targets, weights, prepared.lungs, prepared.rows, items))
+    return Feed(recipe, task, *parts, named, done[0].failures + done[1].failures)
+
+
+def _prepared(recipe: Recipe, rows: Rows, cache: Path) -> tuple[list[PreparedSet], str]:
+    lung_mask, named = lung_masks(recipe, rows.manifest)
+    parts = (rows.train, rows.val)
+    return [prepare_manifest(part, recipe.preprocessing, cache, lung_mask, key_extra=named) for part in parts], named
 
 
 def _network(images: np.ndarray) -> np.ndarray:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from covidcx.data.manifest import Manifest
-from covidcx.errors import MissingDependencyError
+from covidcx.errors import MissingDependencyError, RecipeError, did_you_mean
 from covidcx.training import recipes
 from covidcx.training.recipe import Recipe
 from covidcx.training.rows import select
 from covidcx.training.run_folder import RunFolder, command_line, read_json, versions, write_json
-from covidcx.training.tasks import task_of
+from covidcx.training.tasks import Task, task_of
 
 if TYPE_CHECKING:
     import keras
@@ -116,7 +116,7 @@ def train(
     }
     write_json(folder.record, record)
     with precision(record["precision"]), replicas():
-        model = build_model(value, spec, feed.steps, task.loss(), task.output)
+        model = build_model(value, spec, feed.steps, task)
     log.info("%s: %d parameters, %d steps an epoch", value.model.name, model.count_params(), feed.steps)
     progress = run(value, model, feed, folder)
     feed.write_predictions(model, folder.predictions)
@@ -133,15 +133,14 @@ def train(
     return _result(folder, value)
 
 
-def build_model(recipe: Recipe, spec: dict[str, Any], steps: int, loss: "keras.losses.Loss", output: str):
+def build_model(recipe: Recipe, spec: dict[str, Any], steps: int, task: Task) -> "keras.Model":
     """Build, fill and compile a run's model.
 
     Args:
         recipe: the run.
         spec: from `recipe.model_spec()`.
         steps: steps of an epoch, for the schedule.
-        loss: loss of the output.
-        output: name of the model's output that is trained.
+        task: says the losses.
 
     Returns:
         Compiled Keras model with its optimiser built.
@@ -152,7 +151,11 @@ def build_model(recipe: Recipe, spec: dict[str, Any], steps: int, loss: "keras.l
     model = seeded_build(spec, recipe.seed)
     if recipe.initial_weights is not None:
         transfer(model, Path(recipe.initial_weights))
-    model.compile(optimizer=optimizer(recipe, steps), loss={output: loss})
+    losses, weights = task.losses(), task.loss_weights()
+    for name in losses:
+        if name not in model.output:
+            raise RecipeError(f"model {recipe.model.name!r} has no output {name!r}.{did_you_mean(name, model.output)}")
+    model.compile(optimizer=optimizer(recipe, steps), loss=losses, loss_weights=weights)
     model.optimizer.build(model.trainable_variables)
     return model
 

@@ -13,6 +13,8 @@ from covidcx.errors import RecipeError, did_you_mean
 from covidcx.imaging.preprocessing import Preprocessing
 from covidcx.training.settings import apply_overrides, from_plain, parse, to_plain
 
+_METRICS = {"segment": "val_dice", "classify": "val_macro_f1", "multi": "val_score"}
+
 
 @dataclass(frozen=True)
 class ModelSettings:
@@ -34,14 +36,18 @@ class LossSettings:
     Attributes:
         smoothing: share of the target spread over all classes (classification).
         dice_weight: weight of the Dice term; the cross-entropy has one minus this (segmentation).
+        head_weights: weight of each head's loss in the sum, 1 where absent (`multi`).
     """
 
     smoothing: float = 0.0
     dice_weight: float = 0.5
+    head_weights: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _within("loss.smoothing", self.smoothing, 0, 1)
         _within("loss.dice_weight", self.dice_weight, 0, 1)
+        for name, weight in self.head_weights.items():
+            _within(f"loss.head_weights.{name}", weight, 0, 1e6)
 
 
 @dataclass(frozen=True)
@@ -80,16 +86,18 @@ class Recipe:
         name: name of the recipe.
         model: what is built.
         preprocessing: how a radiograph becomes its input.
-        task: `segment` (lung masks) or `classify`.
-        labels: classes in output order; `("lung",)` for segmentation.
+        task: `segment` (lung masks), `classify`, or `multi`: several heads on one encoder.
+        labels: classes in output order; `("lung",)` for segmentation; for `multi` the classes of the model's output
+            `probabilities`, from which a finding is made.
         augmentation: random changes of the training images.
         loss: what is minimised.
         optimizer: how weights are changed.
         epochs: passes over the training rows at most.
         batch: images per step.
         early_stop: epochs without a better `monitor` after which training stops, or None.
-        monitor: what picks the checkpoint on the validation rows; `auto` is `val_macro_f1` or `val_dice`.
-        class_weights: weigh every class alike in the loss, whatever its number of images.
+        monitor: what picks the checkpoint on the validation rows; `auto` is `val_macro_f1`, `val_dice` or `val_score`
+            (the mean of the heads' scores), by task.
+        class_weights: weigh every class (`multi`: every label) alike in the loss, whatever its number of images.
         train_splits: values of the manifest's column `split` to learn from.
         val_splits: values to choose the checkpoint on.
         leaks: patients that also stand in a split outside this run's (test, control ...): `refuse` the manifest, or
@@ -97,6 +105,12 @@ class Recipe:
         label_sets: partial labels: manifest label to the classes it leaves open, e.g. `{"other": ("normal", "cap")}`
             for images known not to be COVID-19. Labels in neither `labels` nor here are left out.
         initial_weights: weights file to start from, filled in by layer name, or None for a random start.
+        heads: names of `covidcx.training.heads` that are trained together (`multi`).
+        head_splits: training splits that a head learns from, all of `train_splits` where it is absent: for images
+            that are to teach some heads and not others.
+        copies: labels whose training images are seen six times an epoch, as they are and in the five changed copies of
+            `covidcx.data.copies` (COMiT-Net section 3.1; `multi`).
+        view_balance: weigh AP and PA images of a label alike in the loss (`multi`).
         segmenter: where lung masks come from when `preprocessing.roi` is set: a bundle's name, the folder of a bundle
             or of a finished run, or `manifest` for the manifest's column `lung_mask`.
         seed: of initial weights, order, augmentation and dropout.
@@ -106,7 +120,7 @@ class Recipe:
     name: str
     model: ModelSettings
     preprocessing: Preprocessing
-    task: Literal["segment", "classify"]
+    task: Literal["segment", "classify", "multi"]
     labels: tuple[str, ...]
     augmentation: Augmentation = field(default_factory=Augmentation)
     loss: LossSettings = field(default_factory=LossSettings)
@@ -114,13 +128,17 @@ class Recipe:
     epochs: int = 10
     batch: int = 16
     early_stop: int | None = None
-    monitor: Literal["auto", "val_loss", "val_macro_f1", "val_dice"] = "auto"
+    monitor: Literal["auto", "val_loss", "val_macro_f1", "val_dice", "val_score"] = "auto"
     class_weights: bool = True
     train_splits: tuple[str, ...] = ("train",)
     val_splits: tuple[str, ...] = ("val",)
     leaks: Literal["refuse", "drop"] = "refuse"
     label_sets: dict[str, tuple[str, ...]] = field(default_factory=dict)
     initial_weights: str | None = None
+    heads: tuple[str, ...] = ()
+    head_splits: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    copies: tuple[str, ...] = ()
+    view_balance: bool = False
     segmenter: str = "lung-unet"
     seed: int = 0
     mixed_precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
@@ -133,12 +151,11 @@ class Recipe:
             _within("early_stop", self.early_stop, 1, 100_000)
         if self.task == "segment" and len(self.labels) != 1:
             raise RecipeError(f"a segmenter has one label, received {self.labels}; set labels=lung")
-        if self.task == "classify" and len(self.labels) < 2:
+        if self.task != "segment" and len(self.labels) < 2:
             raise RecipeError(f"a classifier needs two labels or more, received {self.labels}")
         if len(set(self.labels)) != len(self.labels):
             raise RecipeError(f"labels must differ, received {self.labels}")
-        wrong = {"segment": "val_macro_f1", "classify": "val_dice"}[self.task]
-        if self.monitor == wrong:
+        if self.monitor not in ("auto", "val_loss", _METRICS[self.task]):
             raise RecipeError(f"monitor {self.monitor!r} does not exist for task {self.task!r}; use auto or val_loss")
         shared = set(self.train_splits) & set(self.val_splits)
         if shared or not self.train_splits or not self.val_splits:
@@ -146,6 +163,29 @@ class Recipe:
                 f"train_splits {self.train_splits} and val_splits {self.val_splits} must be non-empty and disjoint"
             )
         self._check_label_sets()
+        self._check_heads()
+
+    def _check_heads(self) -> None:
+        if self.task != "multi":
+            used = [name for name in ("heads", "head_splits", "copies", "view_balance") if getattr(self, name)]
+            if used or self.loss.head_weights:
+                named = ", ".join(used) or "loss.head_weights"
+                raise RecipeError(f"{named} belongs to task 'multi', not {self.task!r}; set task=multi or leave it out")
+            return
+        from covidcx.training import heads
+
+        if not self.heads or len(set(self.heads)) != len(self.heads):
+            raise RecipeError(f"task 'multi' needs heads, each once, received {self.heads}; known: {heads.names()}")
+        for name in self.heads:
+            heads.get(name)
+        for where, named in (("head_splits", self.head_splits), ("loss.head_weights", self.loss.head_weights)):
+            for name in named:
+                if name not in self.heads:
+                    raise RecipeError(f"{where} names {name!r}.{did_you_mean(name, self.heads)}")
+        for name, splits in self.head_splits.items():
+            for split in splits:
+                if split not in self.train_splits:
+                    raise RecipeError(f"head_splits.{name} names {split!r}.{did_you_mean(split, self.train_splits)}")
 
     def _check_label_sets(self) -> None:
         for name, allowed in self.label_sets.items():
@@ -165,7 +205,7 @@ class Recipe:
         """The monitored column of the log, `auto` resolved."""
         if self.monitor != "auto":
             return self.monitor
-        return "val_dice" if self.task == "segment" else "val_macro_f1"
+        return _METRICS[self.task]
 
     @property
     def hash(self) -> str:

@@ -15,6 +15,8 @@ from covidcx.training.tasks import Task
 log = logging.getLogger(__name__)
 
 _IDENTITY = ("image", "patient_id", "label", "split", "lung_mask")
+# What heads take their targets from besides.
+_MULTI = ("lung_mask_2", "disease_mask", "findings", "rsna_class", "view")
 _SHOWN = 5
 
 
@@ -27,12 +29,14 @@ class Rows:
         val: rows the checkpoint is chosen on.
         manifest: the table without the rows of leaking patients.
         split_hash: of the whole table.
+        columns: what two runs on the same rows agree in.
     """
 
     train: Manifest
     val: Manifest
     manifest: Manifest
     split_hash: str
+    columns: tuple[str, ...] = _IDENTITY
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
@@ -47,8 +51,11 @@ class Rows:
         """Return what says that two runs saw the same data; paths do not matter, contents of files are not read."""
         digest = hashlib.sha256()
         for part in (self.train, self.val):
-            for row in part.frame[list(_IDENTITY)].itertuples(index=False):
+            for row in part.frame[list(self.columns)].itertuples(index=False):
                 digest.update("\x1f".join(map(str, row)).encode() + b"\n")
+        boxes = self.manifest.root / "boxes.csv"
+        if self.columns != _IDENTITY and boxes.is_file():
+            digest.update(boxes.read_bytes())
         named = {"split_hash": self.split_hash, "rows_hash": digest.hexdigest()[:12]}
         return {**named, "rows": self.counts}
 
@@ -72,7 +79,7 @@ def select(recipe: Recipe, task: Task, manifest: Manifest) -> Rows:
     parts = {}
     for name, splits in (("train", recipe.train_splits), ("val", recipe.val_splits)):
         part = manifest.subset(split=splits)
-        usable = task.usable(part.frame)
+        usable = task.usable(part)
         left_out = part.frame["label"][~usable].fillna("no label").value_counts().to_dict()
         if left_out and recipe.task == "classify":
             log.info("%s: rows left out, of no class: %s", name, _counted(left_out))
@@ -80,12 +87,17 @@ def select(recipe: Recipe, task: Task, manifest: Manifest) -> Rows:
             line for line, used in zip(part.lines, usable, strict=True) if not used
         )
         if not len(parts[name]):
-            what = "lung mask" if recipe.task == "segment" else f"label among {', '.join(recipe.labels)}"
+            what = {
+                "segment": "lung mask",
+                "classify": f"label among {', '.join(recipe.labels)}",
+                "multi": f"target of a head among {', '.join(recipe.heads)}",
+            }[recipe.task]
             raise ManifestError(
                 f"{manifest.path} has no row with a {what} in split {', '.join(splits)}; "
                 f"fill the column 'split' (covidcx data split) or set {name}_splits"
             )
-    rows = Rows(parts["train"], parts["val"], manifest, whole)
+    columns = (*_IDENTITY, *_MULTI) if recipe.task == "multi" else _IDENTITY
+    rows = Rows(parts["train"], parts["val"], manifest, whole, columns)
     if recipe.task == "classify":
         classes = rows.val.frame["label"].isin(recipe.labels)
         if not classes.any():

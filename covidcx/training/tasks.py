@@ -1,19 +1,49 @@
-"""What differs between classification and segmentation: targets, loss, validation scores, the table of predictions."""
+"""What differs between the tasks: rows, targets, losses, what is measured on each validation image and on all."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from covidcx.errors import ManifestError
+from covidcx.training import heads
 from covidcx.training.recipe import Recipe
+from covidcx.training.scores import all_classes, dice, macro_f1
 
 if TYPE_CHECKING:
     import keras
     import pandas as pd
 
+    from covidcx.data.cache import PreparedSet
     from covidcx.data.manifest import Manifest
+    from covidcx.training.heads.head import Head
+
+MOST_WEIGHT = 5.0
+"""Largest weight of an image by `view_weights`."""
+
+Arrays = dict[str, np.ndarray]
+
+
+class Task(Protocol):
+    """What the fit loop needs to know of a task. Targets, losses and predictions go by the model's outputs."""
+
+    recipe: Recipe
+
+    def usable(self, manifest: "Manifest") -> np.ndarray:
+        """Return bool, N: rows that have what is learnt."""
+
+    def losses(self) -> "dict[str, keras.losses.Loss]":
+        """Return the loss of each trained output."""
+
+    def loss_weights(self) -> dict[str, float]:
+        """Return the weight of each loss in the sum."""
+
+    def figures(self, targets: Arrays, predictions: Arrays) -> Arrays:
+        """Return what is told about each image, by column of `val_predictions.csv`."""
+
+    def scores(self, table: "pd.DataFrame") -> dict[str, float]:
+        """Measure the validation rows: image, patient_id, label and the columns of `figures`."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +57,9 @@ class Classification:
     recipe: Recipe
     output = "probabilities"
 
-    def usable(self, frame: "pd.DataFrame") -> np.ndarray:
+    def usable(self, manifest: "Manifest") -> np.ndarray:
         """Return bool N: rows whose label is a class or a label set."""
-        return frame["label"].isin([*self.recipe.labels, *self.recipe.label_sets]).to_numpy()
+        return manifest.frame["label"].isin([*self.recipe.labels, *self.recipe.label_sets]).to_numpy()
 
     def targets(self, manifest: "Manifest") -> np.ndarray:
         """Return float32 N x K: 1 for every class a label leaves open; N x 1 for two classes."""
@@ -64,40 +94,32 @@ class Classification:
         sets = {name: float(np.mean([weights[c] for c in allowed])) for name, allowed in self.recipe.label_sets.items()}
         return weights | sets
 
-    def loss(self) -> "keras.losses.Loss":
+    def losses(self) -> "dict[str, keras.losses.Loss]":
         """Return the loss."""
         import keras
 
         from covidcx.models.losses import SetCrossEntropy
 
-        if len(self.recipe.labels) == 2:
-            return keras.losses.BinaryCrossentropy(label_smoothing=self.recipe.loss.smoothing)
-        return SetCrossEntropy(smoothing=self.recipe.loss.smoothing)
+        kind = keras.losses.BinaryCrossentropy if len(self.recipe.labels) == 2 else SetCrossEntropy
+        smooth = "label_smoothing" if len(self.recipe.labels) == 2 else "smoothing"
+        return {self.output: kind(**{smooth: self.recipe.loss.smoothing})}
 
-    def scores(self, labels: list[str], predictions: np.ndarray) -> dict[str, float]:
-        """Measure the validation rows.
+    def loss_weights(self) -> dict[str, float]:
+        """Return one for the only loss."""
+        return {self.output: 1.0}
 
-        Args:
-            labels: label of each row; label sets are left out of the scores.
-            predictions: float N x K, or N x 1 for two classes.
+    def figures(self, targets: Arrays, predictions: Arrays) -> Arrays:
+        """Return `p_CLASS` of every class."""
+        return probability_columns(self.recipe.labels, predictions[self.output])
 
-        Returns:
-            `val_macro_f1` and `val_accuracy` of the most probable class.
-        """
+    def scores(self, table: "pd.DataFrame") -> dict[str, float]:
+        """Return `val_macro_f1` and `val_accuracy` of the most probable class; label sets are left out."""
         classes = self.recipe.labels
-        known = np.array([label in classes for label in labels])
-        truth = np.array([classes.index(label) for label in labels if label in classes])
-        predicted = all_classes(predictions)[known].argmax(axis=1)
+        known = table[table["label"].isin(classes)]
+        truth = known["label"].map(classes.index).to_numpy()
+        predicted = known[[f"p_{name}" for name in classes]].to_numpy().argmax(axis=1)
         accuracy = float((truth == predicted).mean())
         return {"val_macro_f1": macro_f1(truth, predicted, len(classes)), "val_accuracy": accuracy}
-
-    def table(self, frame: "pd.DataFrame", predictions: np.ndarray, targets: np.ndarray) -> "pd.DataFrame":
-        """Return the table written as `val_predictions.csv`: image, patient, label, one `p_CLASS` per class."""
-        table = frame[["image", "patient_id", "label"]].reset_index(drop=True).copy()
-        probabilities = all_classes(predictions)
-        for k, name in enumerate(self.recipe.labels):
-            table[f"p_{name}"] = [f"{p:.6g}" for p in probabilities[:, k]]
-        return table
 
 
 @dataclass(frozen=True)
@@ -111,75 +133,148 @@ class Segmentation:
     recipe: Recipe
     output = "lung"
 
-    def usable(self, frame: "pd.DataFrame") -> np.ndarray:
+    def usable(self, manifest: "Manifest") -> np.ndarray:
         """Return bool N: rows with a lung mask."""
-        if "lung_mask" not in frame:
-            raise ManifestError("training a lung segmenter needs the column 'lung_mask' in the manifest")
-        return frame["lung_mask"].notna().to_numpy()
+        return manifest.frame["lung_mask"].notna().to_numpy()
 
-    def loss(self) -> "keras.losses.Loss":
+    def losses(self) -> "dict[str, keras.losses.Loss]":
         """Return the loss."""
         from covidcx.models.losses import DiceCrossEntropy
 
-        return DiceCrossEntropy(dice_weight=self.recipe.loss.dice_weight)
+        return {self.output: DiceCrossEntropy(dice_weight=self.recipe.loss.dice_weight)}
 
-    def scores(self, targets: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
-        """Measure the validation rows: `val_dice`, the mean over images."""
-        return {"val_dice": float(dice(targets, predictions).mean())}
+    def loss_weights(self) -> dict[str, float]:
+        """Return one for the only loss."""
+        return {self.output: 1.0}
 
-    def table(self, frame: "pd.DataFrame", predictions: np.ndarray, targets: np.ndarray) -> "pd.DataFrame":
-        """Return the table written as `val_predictions.csv`: image, patient, label, Dice at 0.5."""
-        table = frame[["image", "patient_id", "label"]].reset_index(drop=True).copy()
-        table["dice"] = [f"{d:.6g}" for d in dice(targets, predictions)]
-        return table
+    def figures(self, targets: Arrays, predictions: Arrays) -> Arrays:
+        """Return the Dice at 0.5."""
+        return {"dice": dice(targets[self.output], predictions[self.output])}
+
+    def scores(self, table: "pd.DataFrame") -> dict[str, float]:
+        """Return `val_dice`, the mean over images."""
+        return {"val_dice": float(table["dice"].mean())}
 
 
-Task = Classification | Segmentation
+@dataclass(frozen=True)
+class Several:
+    """Several heads on one encoder, each silent for the images whose target is missing (COMiT-Net equation 8).
+
+    Attributes:
+        recipe: the run.
+    """
+
+    recipe: Recipe
+
+    @property
+    def heads(self) -> "dict[str, Head]":
+        """The heads by name."""
+        return {name: heads.get(name) for name in self.recipe.heads}
+
+    def usable(self, manifest: "Manifest") -> np.ndarray:
+        """Return bool N: rows of which at least one head has a target."""
+        return np.any([self._taught(name, manifest) for name in self.heads], axis=0)
+
+    def targets(self, manifest: "Manifest", prepared: "PreparedSet") -> Arrays:
+        """Return every head's targets by its output, missing where the row's split does not teach the head.
+
+        Args:
+            manifest: the rows of `prepared`, in its order.
+            prepared: the images.
+        """
+        found = {}
+        for name, head in self.heads.items():
+            values = head.targets(manifest, prepared)
+            values[~self._taught(name, manifest)] = -1 if head.spatial else np.nan
+            found[head.output] = values
+        return found
+
+    def weights(self, manifest: "Manifest", copies: np.ndarray) -> np.ndarray:
+        """Return each image's weight in all losses, of mean 1 over an epoch.
+
+        Args:
+            manifest: training rows.
+            copies: int, N: how often each is seen in an epoch.
+
+        Returns:
+            float32, N.
+        """
+        label = manifest.frame["label"].fillna("").to_numpy()
+        weights = np.ones(len(label))
+        if self.recipe.class_weights:
+            weights /= _total(label, copies)
+        if self.recipe.view_balance:
+            view = manifest.frame["view"].where(manifest.frame["view"].isin(["AP", "PA"]))
+            share = view_weights(label, view.to_numpy(object), copies)
+            weights *= share
+        return (weights * copies.sum() / (weights * copies).sum()).astype(np.float32)
+
+    def losses(self) -> "dict[str, keras.losses.Loss]":
+        """Return the loss of each head's output."""
+        return {head.output: head.loss(self.recipe.loss) for head in self.heads.values()}
+
+    def loss_weights(self) -> dict[str, float]:
+        """Return the weight of each head's loss."""
+        return {head.output: self.recipe.loss.head_weights.get(name, 1.0) for name, head in self.heads.items()}
+
+    def figures(self, targets: Arrays, predictions: Arrays) -> Arrays:
+        """Return every head's columns, and `p_LABEL` where the model has an output `probabilities`."""
+        columns = {}
+        if "probabilities" in predictions:
+            columns = probability_columns(self.recipe.labels, predictions["probabilities"])
+        for head in self.heads.values():
+            columns |= head.figures(targets[head.output], predictions[head.output])
+        return columns
+
+    def scores(self, table: "pd.DataFrame") -> dict[str, float]:
+        """Return every head's scores and `val_score`, the mean over the heads of the mean of each one's scores."""
+        each = {name: head.scores(table) for name, head in self.heads.items()}
+        silent = [name for name, found in each.items() if not found]
+        if silent:
+            raise ManifestError(
+                f"no validation image tells anything about head {', '.join(silent)}; add labels to split "
+                f"{', '.join(self.recipe.val_splits)} or take the head out with --set heads=..."
+            )
+        mean = float(np.mean([np.mean(list(found.values())) for found in each.values()]))
+        return {name: value for found in each.values() for name, value in found.items()} | {"val_score": mean}
+
+    def _taught(self, name: str, manifest: "Manifest") -> np.ndarray:
+        splits = self.recipe.head_splits.get(name, self.recipe.train_splits)
+        allowed = manifest.frame["split"].isin([*splits, *self.recipe.val_splits]).to_numpy()
+        return self.heads[name].known(manifest) & allowed
 
 
 def task_of(recipe: Recipe) -> Task:
     """Return what the recipe's task needs."""
-    return Segmentation(recipe) if recipe.task == "segment" else Classification(recipe)
+    return {"segment": Segmentation, "classify": Classification, "multi": Several}[recipe.task](recipe)
 
 
-def all_classes(predictions: np.ndarray) -> np.ndarray:
-    """Return N x K probabilities, also from the single sigmoid of a two-class model."""
-    return np.concatenate([1 - predictions, predictions], axis=1) if predictions.shape[1] == 1 else predictions
+def probability_columns(labels: tuple[str, ...], predictions: np.ndarray) -> Arrays:
+    """Return `p_LABEL` of every label, float64 N, also from the single sigmoid of a two-class model."""
+    return {f"p_{name}": column for name, column in zip(labels, all_classes(predictions).T, strict=True)}
 
 
-def macro_f1(truth: np.ndarray, predicted: np.ndarray, classes: int) -> float:
-    """Mean F1 over the classes that occur in truth or prediction.
-
-    Args:
-        truth: int, N, class indices.
-        predicted: int, N.
-        classes: number of classes.
-
-    Returns:
-        0 to 1.
-    """
-    scores = []
-    for k in range(classes):
-        hits = np.sum((truth == k) & (predicted == k))
-        total = np.sum(truth == k) + np.sum(predicted == k)
-        if total:
-            scores.append(2.0 * hits / total)
-    return float(np.mean(scores)) if scores else 0.0
-
-
-def dice(targets: np.ndarray, predictions: np.ndarray) -> np.ndarray:
-    """Dice of each mask at threshold 0.5 over labelled pixels; 1 where both are empty.
+def view_weights(label: np.ndarray, view: np.ndarray, copies: np.ndarray) -> np.ndarray:
+    """Weigh AP and PA images of each label alike (COMiT-Net section 3.1), so that the view does not tell the label.
 
     Args:
-        targets: N x H x W x 1: 1 inside, 0 outside, -1 ignored.
-        predictions: float, N x H x W x 1, 0..1.
+        label: N labels.
+        view: N of `AP`, `PA` or a missing value; such an image keeps weight 1.
+        copies: int, N: how often each is seen.
 
     Returns:
-        float64, N.
+        float64, N, at most `MOST_WEIGHT`: a handful of images must not carry half of a label.
     """
-    axes = (1, 2, 3)
-    found = (predictions > 0.5) & (targets >= 0)
-    inside = targets == 1
-    total = found.sum(axis=axes) + inside.sum(axis=axes)
-    overlap = (found & inside).sum(axis=axes)
-    return np.where(total > 0, 2.0 * overlap / np.maximum(total, 1), 1.0)
+    weights = np.ones(len(label))
+    for name in set(label.tolist()):
+        sides = [(label == name) & (view == side) for side in ("AP", "PA")]
+        counts = [int(copies[side].sum()) for side in sides]
+        if all(counts):
+            for side, count in zip(sides, counts, strict=True):
+                weights[side] = min(sum(counts) / (2 * count), MOST_WEIGHT)
+    return weights
+
+
+def _total(label: np.ndarray, copies: np.ndarray) -> np.ndarray:
+    names, where = np.unique(label, return_inverse=True)
+    return np.bincount(where, copies, len(names))[where]

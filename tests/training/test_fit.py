@@ -230,20 +230,23 @@ def test_initial_weights_are_taken_over_by_name(manifest, tmp_path, classifier):
     assert float(row["p_normal"]) + float(row["p_covid"]) == pytest.approx(1, abs=1e-4)
 
 
-@pytest.mark.parametrize("task", ["segment", "classify"])
-def test_batches_are_the_same_with_and_without_tensorflow(manifest, tmp_path, task):
+@pytest.mark.parametrize(("task", "steps"), [("segment", 4), ("classify", 4), ("multi", 9)])
+def test_batches_are_the_same_with_and_without_tensorflow(manifest, mixed, tmp_path, task, steps):
     from covidcx.data.manifest import Manifest
     from covidcx.training.feed import Batches, prepare_feed
     from covidcx.training.rows import select
     from covidcx.training.tasks import task_of
 
     recipe = tiny_runs.recipe(task)
-    feed = prepare_feed(recipe, task_of(recipe), select(recipe, task_of(recipe), Manifest.read(manifest)), tmp_path)
-    plain = Batches(feed.training, recipe, feed.task.output, 2)
+    table = Manifest.read(mixed if task == "multi" else manifest)
+    feed = prepare_feed(recipe, task_of(recipe), select(recipe, task_of(recipe), table), tmp_path)
+    plain = Batches(feed.training, recipe, 2)
     pipeline = list(feed.train(2).as_numpy_iterator())
-    assert len(pipeline) == plain.num_batches == feed.steps == 4
+    assert len(pipeline) == plain.num_batches == feed.steps == steps
     for i, (images, targets, weights) in enumerate(pipeline):
         np.testing.assert_allclose(plain[i][0], images, atol=1e-6)
-        np.testing.assert_array_equal(plain[i][1][feed.task.output], targets[feed.task.output])
-        np.testing.assert_allclose(plain[i][2][feed.task.output], weights)
-    assert np.abs(plain[0][0] - Batches(feed.training, recipe, feed.task.output, 3)[0][0]).max() > 0.05
+        assert sorted(targets) == sorted(task_of(recipe).losses()) == sorted(plain[i][1]) == sorted(plain[i][2])
+        for name, values in targets.items():
+            np.testing.assert_array_equal(plain[i][1][name], values)
+            np.testing.assert_allclose(plain[i][2][name], weights)
+    assert np.abs(plain[0][0] - Batches(feed.training, recipe, 3)[0][0]).max() > 0.05

@@ -23,11 +23,15 @@ def run(task: str, manifest: Path, out: Path, *kill: str) -> subprocess.Complete
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", ["segment", "classify"])
-def test_run_killed_twice_ends_as_an_uninterrupted_one(task, manifest, tmp_path):
+@pytest.mark.parametrize(
+    ("task", "kills"),
+    [(task, (("state=2", 1), ("epoch=3", 2))) for task in ("segment", "classify")] + [("multi", (("epoch=3", 2),))],
+)
+def test_run_killed_ends_as_an_uninterrupted_one(task, kills, manifest, mixed, tmp_path):
+    manifest = mixed if task == "multi" else manifest
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     train(tiny_runs.recipe(task), manifest, whole)
-    for kill, epochs in (("state=2", 1), ("epoch=3", 2)):
+    for kill, epochs in kills:
         done = run(task, manifest, killed, kill)
         assert done.returncode == -9, done.stderr
         assert len((killed / "log.csv").read_text().splitlines()) == epochs + 1
@@ -57,7 +61,7 @@ def test_state_that_does_not_follow_from_the_epoch_alone_is_restored(manifest, t
 
     recipe = tiny_runs.recipe("classify")
     task = task_of(recipe)
-    first, second = (build_model(recipe, recipe.model_spec(), 4, task.loss(), task.output) for _ in range(2))
+    first, second = (build_model(recipe, recipe.model_spec(), 4, task) for _ in range(2))
     rng = np.random.default_rng(0)
     batch = rng.random((4, 32, 32, 1), dtype=np.float32), {"probabilities": np.eye(3, dtype=np.float32)[[0, 1, 2, 0]]}
     first.fit(*batch, epochs=3, verbose=0)

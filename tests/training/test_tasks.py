@@ -7,7 +7,8 @@ import tiny_runs
 
 from covidcx.data.manifest import Manifest
 from covidcx.errors import ManifestError
-from covidcx.training.tasks import Classification, Segmentation, dice, macro_f1
+from covidcx.training.scores import dice, macro_f1, ranking
+from covidcx.training.tasks import Classification, Segmentation
 
 
 def table(*labels: str | float) -> Manifest:
@@ -17,7 +18,7 @@ def table(*labels: str | float) -> Manifest:
 def test_partial_labels_become_sets_and_foreign_ones_are_left_out():
     task = Classification(tiny_runs.recipe("classify"))
     manifest = table("covid", "other", "normal", "typical", np.nan)
-    assert task.usable(manifest.frame).tolist() == [True, True, True, False, False]
+    assert task.usable(manifest).tolist() == [True, True, True, False, False]
     assert task.targets(manifest)[:3].tolist() == [[0, 0, 1], [1, 1, 0], [1, 0, 0]]
 
 
@@ -50,7 +51,9 @@ def test_macro_f1_agrees_with_scikit_learn():
 def test_scores_leave_label_sets_out():
     task = Classification(tiny_runs.recipe("classify"))
     predictions = np.array([[0.8, 0.1, 0.1], [0.1, 0.1, 0.8], [0.2, 0.5, 0.3]], np.float32)
-    assert task.scores(["normal", "other", "cap"], predictions) == {"val_macro_f1": 1.0, "val_accuracy": 1.0}
+    figures = task.figures({}, {"probabilities": predictions})
+    rows = pd.DataFrame({"label": ["normal", "other", "cap"]}).assign(**figures)
+    assert task.scores(rows) == {"val_macro_f1": 1.0, "val_accuracy": 1.0}
 
 
 def test_dice_ignores_unlabelled_pixels():
@@ -61,6 +64,14 @@ def test_dice_ignores_unlabelled_pixels():
     found[0, :2], found[0, 3] = 0.9, 0.9
     found[1, 0] = 0.9
     assert dice(target, found).tolist() == pytest.approx([1.0, 2 * 4 / (4 + 8), 1.0])
-    frame = pd.DataFrame({"image": ["a", "b", "c"], "patient_id": list("abc"), "label": ["covid"] * 3})
-    written = Segmentation(tiny_runs.recipe("segment")).table(frame, found, target)
-    assert written["dice"].tolist() == ["1", "0.666667", "1"]
+    figures = Segmentation(tiny_runs.recipe("segment")).figures({"lung": target}, {"lung": found})
+    assert figures["dice"].tolist() == pytest.approx([1.0, 2 / 3, 1.0])
+
+
+def test_ranking_agrees_with_the_evaluation_and_knows_no_answer_for_one_class():
+    from covidcx.evaluation.roc import auc
+
+    rng = np.random.default_rng(0)
+    positive, score = rng.random(40) < 0.3, rng.integers(0, 6, 40) / 6
+    assert ranking(positive, score) == pytest.approx(auc(positive, score).item())
+    assert np.isnan(ranking(np.ones(3, bool), np.arange(3.0)))

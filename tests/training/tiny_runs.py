@@ -17,6 +17,7 @@ from covidcx.training.recipe import LossSettings, ModelSettings, OptimizerSettin
 SIDE = 32
 LABELS = ("normal", "cap", "covid")
 registry.MODELS["tiny"] = ("tiny_runs", "tiny", {})
+registry.MODELS["tiny-heads"] = ("tiny_runs", "tiny_heads", {})
 
 
 def tiny(input_shape: tuple[int, int, int] = (SIDE, SIDE, 1), classes: int = 3):
@@ -33,6 +34,29 @@ def tiny(input_shape: tuple[int, int, int] = (SIDE, SIDE, 1), classes: int = 3):
     return keras.Model(image, {"probabilities": x}, name="tiny")
 
 
+def tiny_heads(input_shape: tuple[int, int, int] = (SIDE, SIDE, 1)):
+    """Build a network with COMiT-Net's outputs on two layers, and a finding's probabilities beside them."""
+    import keras
+    from keras import layers
+
+    image = layers.Input(tuple(input_shape), name="image")
+    x = layers.Conv2D(8, 3, padding="same", use_bias=False, name="conv")(image)
+    x = layers.ReLU(name="relu")(layers.BatchNormalization(name="bn", momentum=0.5)(x))
+    pooled = layers.Dropout(0.3, name="dropout")(layers.GlobalAveragePooling2D(name="pool")(x))
+    fixed = layers.Dense(3, trainable=False, name="fixed")(pooled)
+    return keras.Model(
+        image,
+        {
+            "lung": layers.Conv2D(2, 1, activation="softmax", name="lung")(x),
+            "disease": layers.Conv2D(1, 1, activation="sigmoid", name="disease")(x),
+            "healthy": layers.Dense(2, activation="softmax", name="healthy")(pooled),
+            "infection": layers.Dense(2, activation="sigmoid", name="infection")(pooled),
+            "probabilities": layers.Softmax(name="probabilities")(fixed),
+        },
+        name="tiny_heads",
+    )
+
+
 def recipe(task: str) -> Recipe:
     """Return a recipe of four short epochs."""
     common = {
@@ -46,6 +70,12 @@ def recipe(task: str) -> Recipe:
     if task == "segment":
         model = ModelSettings("lung-unet", {"filters": 2, "depth": 3})
         return Recipe("tiny-unet", model, preprocessing, "segment", ("lung",), class_weights=False, **common)
+    if task == "multi":
+        return Recipe(
+            "tiny-heads", ModelSettings("tiny-heads"), preprocessing, "multi", ("normal", "other", "covid"),
+            heads=("lung", "disease", "healthy", "infection"), copies=("covid",), class_weights=False,
+            loss=LossSettings(head_weights={"lung": 2.0}), **common,
+        )  # fmt: skip
     return Recipe(
         "tiny-classifier", ModelSettings("tiny"), preprocessing, "classify", LABELS,
         loss=LossSettings(smoothing=0.1), label_sets={"other": ("normal", "cap")}, **common,
@@ -74,6 +104,31 @@ def write_manifest(folder: Path, train: int = 18, val: int = 8, side: int = 48) 
     path = folder / "manifest.csv"
     with path.open("w", newline="", encoding="utf-8") as stream:
         csv.writer(stream).writerows([["image", "patient_id", "label", "split", "lung_mask"], *rows])
+    return path
+
+
+def write_mixed_manifest(folder: Path) -> Path:
+    """Write the same chests with every kind of missing label: masks, boxes, views, contradictions."""
+    whole = write_manifest(folder)
+    rows = list(csv.DictReader(whole.open(newline="", encoding="utf-8")))
+    with (folder / "boxes.csv").open("w", newline="", encoding="utf-8") as stream:
+        boxes = csv.writer(stream)
+        boxes.writerow(["image", "x", "y", "width", "height", "finding", "reader"])
+        for i in (1, 3, 21):
+            boxes.writerow([rows[i]["image"], 6, 10, 12, 20, "Lung Opacity", "rsna"])
+        for x in (4, 28):
+            boxes.writerow([rows[4]["image"], x, 8, 16, 32, "Lung", "rsna"])
+    for i, row in enumerate(rows):
+        row["lung_mask"] = row["lung_mask"] if i % 3 == 0 else ""
+        row["disease_mask"] = f"masks/{i}.png" if i in (2, 6, 22) else ""
+        row["view"] = "AP" if i % 5 else "PA"
+        row["rsna_class"] = "Normal" if i == 7 else ""
+        row["findings"] = "COVID-19 no visible abnormality" if i == 10 else ""
+    path = folder / "mixed.csv"
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        table = csv.DictWriter(stream, list(rows[0]))
+        table.writeheader()
+        table.writerows(rows)
     return path
 
 

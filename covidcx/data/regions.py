@@ -1,0 +1,127 @@
+"""Where lungs and findings lie: masks and boxes of a manifest as targets on a network's grid; unknown stays unknown."""
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from covidcx.data.cache import BACKGROUND, IGNORE, LUNG, PreparedSet, read_grey, read_mask
+from covidcx.data.manifest import Manifest, read_boxes
+from covidcx.imaging.resize import resize_area
+
+LUNG_BOXES = ("lung", "left lung", "right lung")
+"""Findings in `boxes.csv` that mark a lung; every other box marks a finding."""
+
+Boxes = dict[str, list[tuple[float, float, float, float]]]
+
+
+def read_lungs(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    """Read a lung mask file: int8, H x W, 1 lung, 0 background, -1 ignored."""
+    return read_mask(path, shape)
+
+
+def read_findings(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    """Read a disease mask file (0 none, any other level a finding): int8, H x W, 1 and 0."""
+    return (read_grey(path, shape) > 0).astype(np.int8)
+
+
+@dataclass(frozen=True)
+class Region:
+    """What says where something is, in this order: a mask file, boxes drawn solid, a label that excludes it.
+
+    Attributes:
+        column: the manifest's column of mask files, or None.
+        read: reads such a file as int8, H x W: 1 inside, 0 outside, -1 ignored.
+        box: whether a box with this finding belongs to it.
+        absent: labels of images that have none of it, and so an empty mask.
+    """
+
+    column: str | None = None
+    read: Callable[[Path, tuple[int, int]], np.ndarray] = read_lungs
+    box: Callable[[str], bool] = lambda finding: False
+    absent: tuple[str, ...] = ()
+
+    def known(self, manifest: Manifest) -> np.ndarray:
+        """Return bool, N: of which rows the region is known."""
+        frame = manifest.frame
+        found = frame["image"].isin(self.boxes(manifest)).to_numpy() | frame["label"].isin(self.absent).to_numpy()
+        return found if self.column is None else found | frame[self.column].notna().to_numpy()
+
+    def boxes(self, manifest: Manifest) -> Boxes:
+        """Return the region's boxes by image, from `boxes.csv` beside the manifest where there is one."""
+        found: Boxes = defaultdict(list)
+        path = manifest.root / "boxes.csv"
+        if path.is_file():
+            for row in read_boxes(path).itertuples():
+                if self.box(str(row.finding).strip().lower()):
+                    found[row.image].append((row.x, row.y, row.width, row.height))
+        return dict(found)
+
+    def on_grid(self, manifest: Manifest, prepared: PreparedSet) -> np.ndarray:
+        """Return the region as targets of prepared images.
+
+        Args:
+            manifest: the rows of `prepared`, in its order.
+            prepared: from `covidcx.data.cache.prepare_manifest`.
+
+        Returns:
+            int8, N x H x W x 1: 1 inside, 0 outside, -1 ignored; -1 everywhere where the region is unknown.
+
+        Raises:
+            ImageError: a mask file is unreadable or does not fit its image.
+        """
+        boxes, size = self.boxes(manifest), prepared.images.shape[1:3]
+        targets = np.full((len(manifest), *size, 1), IGNORE, np.int8)
+        for i, row in enumerate(manifest.frame.to_dict("records")):
+            geometry = prepared.geometry(i)
+            if self.column is not None and isinstance(row[self.column], str):
+                mask = self.read(manifest.file(row[self.column]), geometry.shape)
+            elif row["image"] in boxes:
+                mask = solid(boxes[row["image"]], geometry.shape)
+            elif row["label"] in self.absent:
+                mask = np.full(geometry.shape, BACKGROUND, np.int8)
+            else:
+                continue
+            targets[i, ..., 0] = shrink(mask, geometry.box, size)
+        return targets
+
+
+LUNGS = Region("lung_mask", read_lungs, lambda finding: finding in LUNG_BOXES)
+FINDINGS = Region("disease_mask", read_findings, lambda finding: finding not in LUNG_BOXES)
+
+
+def solid(boxes: list[tuple[float, float, float, float]], shape: tuple[int, int]) -> np.ndarray:
+    """Draw boxes as solid rectangles (COMiT-Net section 3.2).
+
+    Args:
+        boxes: x, y (top left), width, height in pixels; parts outside the image are cut off.
+        shape: height and width of the image.
+
+    Returns:
+        int8, H x W: 1 inside, 0 outside.
+    """
+    mask = np.full(shape, BACKGROUND, np.int8)
+    for x, y, width, height in boxes:
+        top, left = max(round(y), 0), max(round(x), 0)
+        mask[top : max(round(y + height), 0), left : max(round(x + width), 0)] = LUNG
+    return mask
+
+
+def shrink(mask: np.ndarray, box: tuple[int, int, int, int], size: tuple[int, int]) -> np.ndarray:
+    """Bring a mask onto a network's grid and keep every ignored spot, however thin.
+
+    Args:
+        mask: int8, H x W of the original: 1, 0, -1.
+        box: top, bottom, left, right of the part that the network sees.
+        size: height and width of the grid.
+
+    Returns:
+        int8, size: 1 where most of a cell is inside, -1 where any of it is ignored.
+    """
+    top, bottom, left, right = box
+    part = mask[top:bottom, left:right]
+    small = (resize_area(part == LUNG, *size) > 0.5).astype(np.int8)
+    small[resize_area(part == IGNORE, *size) > 1e-6] = IGNORE
+    return small
