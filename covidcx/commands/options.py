@@ -65,8 +65,8 @@ def dicom(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def settings(texts: Sequence[str]) -> dict[str, str]:
-    """Return what `--set KEY=VALUE` options say.
+def settings(texts: Sequence[str], option: str = "--set", example: str = "epochs=3") -> dict[str, str]:
+    """Return what `--set KEY=VALUE` options (or another option of that form) say.
 
     Raises:
         RecipeError: one has no key or no equals sign.
@@ -75,7 +75,7 @@ def settings(texts: Sequence[str]) -> dict[str, str]:
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
-            raise RecipeError(f"--set is {text!r}; write it as key=value, such as --set epochs=3")
+            raise RecipeError(f"{option} is {text!r}; write it as key=value, such as {option} {example}")
         found[key.strip()] = value
     return found
 

@@ -21,9 +21,11 @@ def _reproduce(arguments: argparse.Namespace) -> int:
     from covidcx.papers.reproduce import REPORT, Job, reproduce
 
     chosen = paper.items if "all" in arguments.item else tuple(paper.item(name) for name in arguments.item)
+    given = settings(arguments.weights, "--weights", "chexnet=FILE")
+    files = {name: Path(file) for name, file in given.items()}
     job = Job(
         paper, chosen, out, arguments.data, arguments.work, settings(arguments.set), arguments.seeds,
-        arguments.bootstrap, arguments.seed,
+        arguments.bootstrap, arguments.seed, files, not arguments.finished_only,
     )  # fmt: skip
     data = "the phantom; --data MANIFEST takes real images" if job.data is None else job.data
     print(f"{paper.citation}\ndata: {data}\nbudget: {job.budget.text()}")
@@ -74,6 +76,10 @@ def add_reproduce(commands) -> None:
     )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
                         help="replace a setting of every training; repeatable")  # fmt: skip
+    parser.add_argument("--weights", action="append", default=[], metavar="NAME=FILE",
+                        help="published weights that some rows start from, e.g. chexnet=FILE; repeatable")  # fmt: skip
+    parser.add_argument("--finished-only", action="store_true",
+                        help="train nothing: rows whose run is not finished in --work are skipped")  # fmt: skip
     parser.add_argument("--seeds", type=positive, help="initialisations where trainings repeat (default: the paper's)")
     parser.add_argument("--bootstrap", type=positive, default=1000, help="resamples per interval (default: 1000)")
     seed(parser)

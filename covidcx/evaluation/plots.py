@@ -134,7 +134,7 @@ def reliability_figure(probabilities: np.ndarray, index: np.ndarray, bins: int =
     lower.set(xlabel="Probability of the most probable class", ylabel="Images")
     for axes in (upper, lower):
         axes.spines[["top", "right"]].set_visible(False)
-    _footer(figure)
+    add_disclaimer(figure)
     return figure
 
 
@@ -201,6 +201,60 @@ def dice_figure(dice: np.ndarray, readers: np.ndarray | None = None, title: str 
     return figure
 
 
+def learning_figure(
+    curves: Mapping[str, Sequence[float]], quantity: str, title: str = "", limits: tuple[float, float] | None = None
+) -> "Figure":
+    """Draw what was logged after each epoch of a training.
+
+    Args:
+        curves: per curve's name one value per epoch; names that start with `validation` are dashed.
+        quantity: what the values are.
+        title: heading.
+        limits: of the vertical axis; chosen from the values by default.
+
+    Returns:
+        The figure.
+    """
+    figure, axes = _figure(title, 5.6, 4.0)
+    for i, (name, values) in enumerate(curves.items()):
+        dashed = name.startswith("validation")
+        axes.plot(range(1, len(values) + 1), values, label=name, color=_SPARE[i // 2 % len(_SPARE)],
+                  linestyle="--" if dashed else "-", marker="." if len(values) < 30 else None)  # fmt: skip
+    axes.set(xlabel="Epoch", ylabel=quantity)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    if limits is not None:
+        axes.set_ylim(limits)
+    axes.legend(fontsize=8, frameon=False)
+    return figure
+
+
+def bars_figure(
+    groups: Mapping[str, Sequence[float]], names: Sequence[str], quantity: str, title: str = ""
+) -> "Figure":
+    """Draw one horizontal bar per name and group, such as a model's outputs for two images.
+
+    Args:
+        groups: per group's name one value per entry of `names`, 0..1.
+        names: what the bars stand for.
+        quantity: what the values are.
+        title: heading.
+
+    Returns:
+        The figure.
+    """
+    figure, axes = _figure(title, 6.4, 1.4 + 0.2 * len(names) * len(groups))
+    height = 0.8 / len(groups)
+    for i, (group, values) in enumerate(groups.items()):
+        places = np.arange(len(names)) + (i - (len(groups) - 1) / 2) * height
+        drawn = axes.barh(places, values, height, color=_colour(group, i), label=group)
+        axes.bar_label(drawn, fmt="%.2f", fontsize=7, padding=2)
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.invert_yaxis()
+    axes.set(xlim=(0, 1.08), xlabel=quantity)
+    axes.legend(fontsize=8, frameon=False, loc="lower right")
+    return figure
+
+
 def save_figure(figure: "Figure", path: Path) -> Path:
     """Write a figure as PNG and return its path."""
     figure.savefig(path, format="png", metadata={"Software": "covidcx"})
@@ -214,11 +268,12 @@ def _figure(title: str, width: float, height: float) -> "tuple[Figure, Axes]":
     axes = figure.subplots()
     axes.set_title(title, fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
-    _footer(figure)
+    add_disclaimer(figure)
     return figure, axes
 
 
-def _footer(figure: "Figure") -> None:
+def add_disclaimer(figure: "Figure") -> None:
+    """Put the disclaimer below a figure."""
     figure.supxlabel(DISCLAIMER, fontsize=6, color="#666666")
 
 

@@ -6,9 +6,9 @@ from covidcx.explain.feature_maps import feature_maps
 from covidcx.explain.gradcam import grad_cam
 from covidcx.explain.lime_maps import lime_map
 from covidcx.explain.localisation import heat_inside, pointing_hit
-from covidcx.explain.sanity import randomised
+from covidcx.explain.sanity import agreement, randomisation_agreement, randomised
 
 __all__ = [
-    "embeddings", "explain_files", "feature_maps", "grad_cam", "heat_inside", "lime_map", "pointing_hit", "randomised",
-    "separation", "tsne",
+    "agreement", "embeddings", "explain_files", "feature_maps", "grad_cam", "heat_inside", "lime_map", "pointing_hit",
+    "randomisation_agreement", "randomised", "separation", "tsne",
 ]  # fmt: skip

@@ -1,6 +1,6 @@
 """Sanity check of heat maps (Adebayo et al. 2018): a map that survives random weights explains nothing."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,3 +46,47 @@ def randomised(model: "keras.Model", seed: int, layers: Iterable[str] | None = N
             values = rng.permutation(values.ravel()).reshape(values.shape)
         target.assign(values)
     return copy
+
+
+def agreement(first: np.ndarray, second: np.ndarray) -> float:
+    """Return how alike two maps are: Spearman's rank correlation over their pixels.
+
+    Args:
+        first: float, any shape.
+        second: float, same shape.
+
+    Returns:
+        -1 to 1; 1 for the same order of pixels; NaN where a map has one value everywhere.
+
+    Raises:
+        ExplainError: the shapes differ.
+    """
+    from scipy.stats import rankdata
+
+    if np.shape(first) != np.shape(second):
+        raise ExplainError(f"maps of shapes {np.shape(first)} and {np.shape(second)} cannot be compared")
+    ranks = [rankdata(np.ravel(values)) for values in (first, second)]
+    if any(np.ptp(values) == 0 for values in ranks):
+        return float("nan")
+    return float(np.corrcoef(*ranks)[0, 1])
+
+
+def randomisation_agreement(
+    model: "keras.Model", explain: Callable[["keras.Model"], np.ndarray], seeds: Iterable[int] = (0, 1, 2)
+) -> float:
+    """Return how much of an explainer's map survives random weights; near 1 the map does not come from the model.
+
+    Args:
+        model: trained functional model.
+        explain: makes the map of one image (or a stack of maps) from a model.
+        seeds: one copy with shuffled weights each, see `randomised`.
+
+    Returns:
+        Mean `agreement` with the maps of the shuffled copies; a copy whose map is empty counts as 0, since nothing
+        survived. NaN where the model's own map is empty.
+    """
+    own = explain(model)
+    if np.ptp(own) == 0:
+        return float("nan")
+    found = [agreement(own, explain(randomised(model, seed))) for seed in seeds]
+    return float(np.mean(np.nan_to_num(found)))

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from covidcx.errors import MissingDataError
+from covidcx.errors import MissingDataError, WeightsError
 from covidcx.evaluation.intervals import Interval
 
 Verdict = Literal["reproduced", "differs", "not comparable", "skipped", "ours only"]
@@ -100,19 +100,19 @@ def skipped(system: str, metric: str, published: float | None, reason: str) -> C
 def attempt(
     system: str, published: dict[str, float | None], measure: Callable[[], Sequence[Comparison]]
 ) -> list[Comparison]:
-    """Measure a row of a table; where the manifest lacks what it needs, skip the row and say what is missing.
+    """Measure a row of a table; where data or weights that it needs are missing, skip the row and say which.
 
     Args:
         system: whose row it is.
         published: the row's metrics with the paper's values.
-        measure: makes the row's comparisons; may raise `MissingDataError`.
+        measure: makes the row's comparisons; may raise `MissingDataError` or `WeightsError`.
 
     Returns:
         The measured comparisons, or one skipped comparison per metric.
     """
     try:
         return list(measure())
-    except MissingDataError as error:
+    except (MissingDataError, WeightsError) as error:
         return [skipped(system, metric, value, str(error)) for metric, value in published.items()]
 
 

@@ -50,6 +50,8 @@ class Context:
         work: folder of trained runs and bundles, shared by the items of a paper.
         budget: how much is spent.
         seed: of data, initial weights and resampling.
+        weights: published weights files by name (`chexnet`), for models that start from them.
+        train: whether runs that are not finished may be trained; rows that need one are skipped otherwise.
     """
 
     manifest_path: Path
@@ -58,6 +60,8 @@ class Context:
     work: Path
     budget: Budget
     seed: int = 0
+    weights: Mapping[str, Path] = field(default_factory=dict)
+    train: bool = True
 
     @cached_property
     def manifest(self) -> "Manifest":
@@ -158,6 +162,8 @@ class Paper:
         phantom_overrides: settings of the reduced budget on the phantom.
         seeds: initialisations that the paper reports.
         patients: size of the default phantom.
+        splits: share of the phantom's patients per split; `covidcx.data.phantom`'s own by default.
+        weights: names of the published weights files that `--weights NAME=FILE` takes.
     """
 
     name: str
@@ -167,6 +173,8 @@ class Paper:
     phantom_overrides: Mapping[str, str] = field(default_factory=dict)
     seeds: int = 1
     patients: int = 60
+    splits: Mapping[str, float] | None = None
+    weights: tuple[str, ...] = ()
 
     def item(self, name: str) -> Item:
         """Return an item by name; `Table 4`, `table4`, `tab. 4`, `fig-12` are understood.

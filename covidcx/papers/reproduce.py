@@ -12,7 +12,7 @@ from pathlib import Path
 from covidcx import __version__
 from covidcx.atomic import write_atomic
 from covidcx.data.phantom import write_phantom
-from covidcx.errors import CovidcxError, ManifestError
+from covidcx.errors import CovidcxError, ManifestError, WeightsError, did_you_mean
 from covidcx.finding import DISCLAIMER
 from covidcx.papers.comparison import comparison_rows, markdown
 from covidcx.papers.item import Budget, Context, Item, Paper, Result
@@ -37,6 +37,8 @@ class Job:
         seeds: initialisations where an item repeats its trainings; the paper's number by default, two on the phantom.
         bootstrap: resamples per interval.
         seed: of phantom, initial weights and resampling.
+        weights: published weights files by name.
+        train: whether unfinished runs may be trained.
     """
 
     paper: Paper
@@ -48,6 +50,16 @@ class Job:
     seeds: int | None = None
     bootstrap: int = 1000
     seed: int = 0
+    weights: Mapping[str, Path] | None = None
+    train: bool = True
+
+    def __post_init__(self) -> None:
+        for name, path in (self.weights or {}).items():
+            if name not in self.paper.weights:
+                known = did_you_mean(name, self.paper.weights) if self.paper.weights else " It takes none."
+                raise CovidcxError(f"{self.paper.name} takes no weights {name!r}.{known}")
+            if not path.is_file():
+                raise WeightsError(f"weights file {path} does not exist; check --weights {name}=FILE")
 
     @property
     def budget(self) -> Budget:
@@ -66,6 +78,9 @@ class Job:
         words += ["--work", str(self.work)] if self.work else []
         for key, text in (self.overrides or {}).items():
             words += ["--set", f"{key}={text}"]
+        for name, path in (self.weights or {}).items():
+            words += ["--weights", f"{name}={path}"]
+        words += [] if self.train else ["--finished-only"]
         words += ["--seeds", str(self.seeds)] if self.seeds else []
         words += ["--seed", str(self.seed)] if self.seed else []
         return shlex.join(words)
@@ -92,7 +107,7 @@ def reproduce(job: Job) -> dict[str, Result | CovidcxError]:
         folder = job.out / item.name
         folder.mkdir(parents=True, exist_ok=True)
         work = job.work or job.out / "runs"
-        context = Context(manifest, job.data is None, folder, work, job.budget, job.seed)
+        context = Context(manifest, job.data is None, folder, work, job.budget, job.seed, job.weights or {}, job.train)
         log.info("%s of %s: %s", item.name, job.paper.name, item.title)
         try:
             result = item.run(context)
@@ -109,8 +124,9 @@ def phantom_manifest(job: Job) -> Path:
     """Write the paper's default phantom, or find it written."""
     paper = job.paper
     return write_phantom(
-        job.out / "phantom", patients=paper.patients, size=_PHANTOM_SIZE, seed=job.seed, labels=paper.labels
-    )
+        job.out / "phantom", patients=paper.patients, size=_PHANTOM_SIZE, seed=job.seed, labels=paper.labels,
+        splits=None if paper.splits is None else dict(paper.splits),
+    )  # fmt: skip
 
 
 def write_result(folder: Path, job: Job, item: Item, result: Result) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from covidcx.data.manifest import Manifest
 from covidcx.data.splits import split_hash
 from covidcx.decision import calibrate, decide
-from covidcx.errors import RecipeError
+from covidcx.errors import MissingDataError, RecipeError
 from covidcx.evaluation.classification import ClassificationResult, classification_metrics
 from covidcx.evaluation.predictions import PredictionTable, column, patients_of
 from covidcx.evaluation.subgroups import ATTRIBUTES
@@ -153,9 +153,12 @@ def train_cell(context: Context, cell: Cell) -> Trained:
 
     Raises:
         RecipeError: the folder holds a run of another recipe, seed or data.
+        MissingDataError: the run is not finished and the item may not train.
     """
     folder = RunFolder(context.work / cell.name)
     settings = {"seed": str(context.seed), **context.budget.overrides, **cell.overrides}
+    if not folder.finished and not context.train:
+        raise MissingDataError(f"{folder.path} holds no finished run; leave --finished-only out to train it")
     if folder.finished:
         _check_same(folder, cell, settings["seed"], split_hash(context.manifest.frame))
     else:

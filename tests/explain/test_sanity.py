@@ -6,7 +6,15 @@ import pytest
 from keras import layers
 
 from covidcx.errors import ExplainError
-from covidcx.explain import grad_cam, randomised
+from covidcx.explain import agreement, grad_cam, lime_map, randomisation_agreement, randomised
+from covidcx.explain.explain import METHODS
+
+EXPLAINERS = {
+    "gradcam": lambda model, image: grad_cam(model, image[None], 1)[0],
+    "lime": lambda model, image: lime_map(
+        lambda images: np.asarray(model(images)["probabilities"]), image, 1, superpixels=16, samples=60
+    ),
+}
 
 
 @pytest.fixture(scope="module")
@@ -57,3 +65,30 @@ def test_seed_decides_and_layers_can_be_chosen(model):
     assert changed == ["head/kernel"]
     with pytest.raises(ExplainError, match="Did you mean 'head'"):
         randomised(model, seed=1, layers=["haed"])
+
+
+def test_every_explainer_is_checked():
+    assert set(EXPLAINERS) == set(METHODS)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_explainers_map_survives_random_weights(model, images, method):
+    if method == "lime":
+        pytest.importorskip("lime")
+    found = [randomisation_agreement(model, lambda m, i=i: EXPLAINERS[method](m, i), seeds=(1, 2)) for i in images[:2]]
+    assert np.nanmean(found) < 0.7
+
+
+def test_a_map_that_ignores_the_model_is_found_out(model, images):
+    edges = np.abs(np.gradient(images[0, ..., 0])[0])
+    assert randomisation_agreement(model, lambda _: edges) == pytest.approx(1.0)
+    assert np.isnan(randomisation_agreement(model, lambda _: np.zeros((4, 4))))
+
+
+def test_agreement_is_a_rank_correlation():
+    values = np.arange(12.0).reshape(3, 4)
+    assert agreement(values, np.exp(values)) == pytest.approx(1.0)
+    assert agreement(values, -values) == pytest.approx(-1.0)
+    assert np.isnan(agreement(values, np.ones((3, 4))))
+    with pytest.raises(ExplainError, match=r"\(3, 4\).*\(2, 2\)"):
+        agreement(values, np.ones((2, 2)))

@@ -1,0 +1,110 @@
+"""Which radiographs a figure shows, and what is known about them."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from covidcx.bundle import Bundle
+from covidcx.errors import CovidcxError, MissingDataError
+from covidcx.explain.truth import Box, read_truth
+from covidcx.imaging import read, segment_lungs
+from covidcx.papers.item import Context
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SEGMENTER = "lung-unet"
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """One radiograph with its lungs.
+
+    Attributes:
+        row: of the manifest.
+        pixels: float32, H x W, 0..1.
+        lungs: bool, H x W.
+        ignored: bool, H x W: neither inside nor outside the lungs.
+        lungs_from: `manifest` or the segmenter's name.
+        target: bool H x W disease mask, or boxes as x, y, width, height, or None.
+    """
+
+    row: "pd.Series"
+    pixels: np.ndarray
+    lungs: np.ndarray
+    ignored: np.ndarray
+    lungs_from: str
+    target: np.ndarray | Sequence[Box] | None = None
+
+    @property
+    def lesion(self) -> np.ndarray | None:
+        """The disease mask: bool, H x W, or None."""
+        return self.target if isinstance(self.target, np.ndarray) else None
+
+
+def chosen(frame: "pd.DataFrame", count: int, seed: int = 0) -> "pd.DataFrame":
+    """Draw rows by a hash of their image's name and the seed, one a patient as long as there are enough.
+
+    Nobody picks the pictures of a figure by what they show.
+
+    Args:
+        frame: rows of a manifest.
+        count: how many at most.
+        seed: another seed, other rows.
+
+    Returns:
+        The rows drawn.
+    """
+    order = [hashlib.sha256(f"{seed}|{image}".encode()).hexdigest() for image in frame["image"]]
+    ranked = frame.iloc[np.argsort(order)]
+    again = ranked["patient_id"].duplicated() & ranked["patient_id"].notna()
+    return ranked.iloc[np.argsort(again.to_numpy(), kind="stable")].head(count)
+
+
+def studies(context: Context, frame: "pd.DataFrame") -> Iterator[Study]:
+    """Read radiographs and find their lungs: the manifest's mask, else the shipped segmenter's.
+
+    Args:
+        context: of the item.
+        frame: rows of its manifest.
+
+    Returns:
+        One study per row, read when it is its turn.
+
+    Raises:
+        MissingDataError: there is neither a mask nor a segmenter.
+        ImageError, ExplainError: a file cannot be read or does not fit.
+    """
+    truth = read_truth(context.manifest_path)
+    for position in range(len(frame)):
+        row = frame.iloc[position]
+        path = context.manifest.file(row["image"])
+        pixels = read(path).pixels
+        known = truth.of(path, pixels.shape)
+        lungs, ignored, origin = known.lungs, known.ignored, "manifest"
+        if lungs is None:
+            lungs, origin = segmenter()(pixels), SEGMENTER
+            ignored = np.zeros_like(lungs)
+        yield Study(row, pixels, lungs, ignored, origin, known.target)
+
+
+@cache
+def segmenter() -> Callable[[np.ndarray], np.ndarray]:
+    """Return the shipped lung segmenter: float32 H x W to bool H x W.
+
+    Raises:
+        MissingDataError: its bundle is not there.
+    """
+    from covidcx.evaluation.masks import enhancement
+    from covidcx.evaluation.predictions import keras_engine
+
+    try:
+        bundle = Bundle.open(SEGMENTER)
+    except CovidcxError as error:
+        raise MissingDataError(f"images without a lung_mask need the bundle {SEGMENTER!r} ({error})") from error
+    engine, enhance = keras_engine(bundle), enhancement(bundle)
+    return lambda pixels: segment_lungs(pixels, engine, enhance)
