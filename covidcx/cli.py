@@ -25,6 +25,7 @@ COMMANDS = (
     doctor.add_doctor,
     data.add_data,
     learn.add_train,
+    learn.add_pretrain,
     learn.add_bundle,
     learn.add_evaluate,
     learn.add_card,

@@ -18,6 +18,17 @@ def _train(arguments: argparse.Namespace) -> int:
     return OK
 
 
+def _pretrain(arguments: argparse.Namespace) -> int:
+    from covidcx.training import pretrain
+
+    overrides = settings(arguments.set)
+    result = pretrain(arguments.recipe, arguments.data, arguments.out, overrides, resume=arguments.resume)
+    print(f"{result.epochs} epochs of {result.images} images without labels: loss {result.loss:.4f}")
+    print(f"encoder: {result.encoder}\nlog:     {result.out / 'log.csv'}")
+    print(f"start a classifier from it: covidcx train covid-cxnet ... --set initial_weights={result.encoder}")
+    return OK
+
+
 def _evaluate(arguments: argparse.Namespace) -> int:
     from covidcx.evaluation import evaluate, headline
 
@@ -63,6 +74,18 @@ def add_train(commands) -> None:
     example = "covidcx train lung-unet --data phantom/manifest.csv --out runs/lungs --set epochs=3"
     parser = command(commands, "train", _train, text, example)
     parser.add_argument("recipe", help="lung-unet, covid-cxnet, ...")
+    _run_options(parser)
+
+
+def add_pretrain(commands) -> None:
+    text = "learn an encoder from images without labels; needs: pip install 'covidcx[train]'"
+    example = "covidcx pretrain moco-cxr-modified --data phantom/manifest.csv --out runs/moco --set epochs=3"
+    parser = command(commands, "pretrain", _pretrain, text, example)
+    parser.add_argument("recipe", help="moco-cxr, moco-cxr-modified, moco-v2, inpainting, inpainting-centre")
+    _run_options(parser)
+
+
+def _run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", "--manifest", type=Path, required=True, metavar="MANIFEST", help="manifest.csv")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run: checkpoints, logs, weights")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="replace a setting; repeatable")

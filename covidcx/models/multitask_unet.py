@@ -4,6 +4,8 @@ The encoder's layers carry the names of `keras.applications.DenseNet121`, the de
 weights pass from stage to stage by name.
 """
 
+from collections.abc import Mapping
+
 import keras
 from keras import layers
 
@@ -45,14 +47,30 @@ def multitask_unet(
     pooled = layers.GlobalAveragePooling2D(name="pool")(maps[32])
     pooled = layers.Dropout(dropout, name="dropout")(pooled)
     probabilities = layers.Dense(classes, activation=activation, dtype="float32", name="probabilities")(pooled)
-    x = maps[32]
-    for stride, width in zip((16, 8, 4, 2, 1), filters, strict=True):
-        x = layers.UpSampling2D(name=f"decoder{stride}_upsample")(x)
-        if stride > 1:
-            x = layers.Concatenate(name=f"decoder{stride}_concat")([x, maps[stride]])
-        x = _conv(_conv(x, width, f"decoder{stride}_a"), width, f"decoder{stride}_b")
+    x = decoder(maps[32], filters, maps)
     opacity = layers.Conv2D(1, 1, activation="sigmoid", dtype="float32", name="opacity")(x)
     return keras.Model(image, {"probabilities": probabilities, "opacity": opacity}, name="multitask_unet")
+
+
+def decoder(
+    x: keras.KerasTensor, filters: tuple[int, ...], maps: Mapping[int, keras.KerasTensor]
+) -> keras.KerasTensor:
+    """Add five levels of upsampling and convolutions.
+
+    Args:
+        x: the encoder's last map, stride 32.
+        filters: of the levels, from stride 16 to the input's own pixels.
+        maps: the encoder's maps by stride; those of strides 16, 8, 4 and 2 that are there are joined.
+
+    Returns:
+        N x H x W x the last of `filters`, at the input's resolution.
+    """
+    for stride, width in zip((16, 8, 4, 2, 1), filters, strict=True):
+        x = layers.UpSampling2D(name=f"decoder{stride}_upsample")(x)
+        if stride in maps:
+            x = layers.Concatenate(name=f"decoder{stride}_concat")([x, maps[stride]])
+        x = _conv(_conv(x, width, f"decoder{stride}_a"), width, f"decoder{stride}_b")
+    return x
 
 
 def _conv(x: keras.KerasTensor, filters: int, name: str) -> keras.KerasTensor:

@@ -20,6 +20,9 @@ MODELS: dict[str, tuple[str, str, dict]] = {
     "multitask-unet": ("covidcx.models.multitask_unet", "multitask_unet", {
         "input_shape": (64, 64, 3), "blocks": (1, 2, 1, 1), "growth": 8, "filters": (16, 8, 8, 4, 4),
     }),
+    "inpainting": ("covidcx.models.inpainting", "inpainting", {
+        "input_shape": (64, 64, 3), "blocks": (1, 2, 1, 1), "growth": 8, "filters": (16, 8, 8, 4, 4),
+    }),
 }  # fmt: skip
 
 

@@ -1,10 +1,13 @@
-"""A recipe and a manifest become a trained model."""
+"""A recipe and a manifest become a trained model, or an encoder learnt without labels."""
 
 from typing import Any
 
-__all__ = ["Recipe", "TrainingResult", "train"]
+__all__ = ["Pretraining", "PretrainingResult", "Recipe", "TrainingResult", "pretrain", "train"]
 
 _HOMES = {
+    "Pretraining": "covidcx.training.pretraining",
+    "PretrainingResult": "covidcx.training.pretrain",
+    "pretrain": "covidcx.training.pretrain",
     "Recipe": "covidcx.training.recipe",
     "TrainingResult": "covidcx.training.fit",
     "train": "covidcx.training.fit",

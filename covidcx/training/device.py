@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import keras
 
+from covidcx.training.pretraining import Pretraining
 from covidcx.training.recipe import Recipe
 
 log = logging.getLogger(__name__)
@@ -20,7 +21,7 @@ def gpus() -> list[str]:
         return []
 
 
-def precision_of(recipe: Recipe) -> str:
+def precision_of(recipe: Recipe | Pretraining) -> str:
     """Return the Keras dtype policy of a run: `auto` is float16 with loss scaling on a GPU, float32 otherwise."""
     if recipe.mixed_precision != "auto":
         return recipe.mixed_precision

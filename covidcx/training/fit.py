@@ -4,7 +4,6 @@ import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from covidcx.errors import MissingDependencyError, RecipeError, did_you_mean
 from covidcx.training import recipes
 from covidcx.training.recipe import Recipe
 from covidcx.training.rows import select
-from covidcx.training.run_folder import RunFolder, command_line, read_json, versions, write_json
+from covidcx.training.run_folder import RunFolder, command_line, now, read_json, versions, write_json
 from covidcx.training.tasks import Task, task_of
 
 if TYPE_CHECKING:
@@ -98,7 +97,7 @@ def train(
     feed = prepare_feed(value, task, rows, Path(os.environ.get("COVIDCX_CACHE", folder.path.parent / ".prepared")))
     identity = {**rows.identity(), "segmenter": feed.segmenter}
     folder.check(value, identity, resume)
-    started = read_json(folder.record)["started"] if folder.record.is_file() else _now()
+    started = read_json(folder.record)["started"] if folder.record.is_file() else now()
     folder.claim(value)
     record: dict[str, Any] = {
         "status": "running",
@@ -123,7 +122,7 @@ def train(
     best = progress.rows[progress.best_epoch - 1]
     record |= {
         "status": "finished",
-        "finished": _now(),
+        "finished": now(),
         "seconds": round(progress.seconds, 1),
         "epochs": len(progress.rows),
         "best": {"epoch": progress.best_epoch, "metric": value.metric, "value": progress.best_value},
@@ -167,7 +166,3 @@ def _result(folder: RunFolder, recipe: Recipe) -> TrainingResult:
         folder.path, recipe, record["epochs"], best["epoch"], best["metric"], best["value"], record["scores"],
         folder.weights, folder.predictions, record["seconds"],
     )  # fmt: skip
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

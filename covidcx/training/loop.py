@@ -19,6 +19,7 @@ from covidcx.errors import RecipeError
 from covidcx.models import save_weights
 from covidcx.training import checkpoint
 from covidcx.training.callbacks import EpochBar, TensorBoardLog
+from covidcx.training.pretraining import Pretraining
 from covidcx.training.recipe import Recipe
 from covidcx.training.run_folder import RunFolder
 
@@ -66,7 +67,13 @@ class Progress:
         return value < self.best_value if metric == "val_loss" else value > self.best_value
 
 
-def run(recipe: Recipe, model: keras.Model, feed: Feed, folder: RunFolder) -> Progress:
+def run(
+    recipe: Recipe | Pretraining,
+    model: keras.Model,
+    feed: Feed,
+    folder: RunFolder,
+    exported: keras.Model | None = None,
+) -> Progress:
     """Train until the last epoch or early stopping; the model ends with the best epoch's weights.
 
     Args:
@@ -74,6 +81,7 @@ def run(recipe: Recipe, model: keras.Model, feed: Feed, folder: RunFolder) -> Pr
         model: compiled, with its optimiser built.
         feed: the images.
         folder: where state and logs go; a state found there is gone on from.
+        exported: the part of the model whose weights are written as the run's; the whole model by default.
 
     Returns:
         What happened.
@@ -81,6 +89,7 @@ def run(recipe: Recipe, model: keras.Model, feed: Feed, folder: RunFolder) -> Pr
     Raises:
         RecipeError: the loss is no number, or the state does not fit the model.
     """
+    exported = model if exported is None else exported
     state = checkpoint.read_state(folder.state)
     progress, best = Progress([], []), {}
     if state is not None:
@@ -109,13 +118,13 @@ def run(recipe: Recipe, model: keras.Model, feed: Feed, folder: RunFolder) -> Pr
             folder.write_log(progress.rows)
             events.add(row, progress.times[-1])
             if improved:
-                save_weights(model, folder.weights, dtype="float32")
+                save_weights(exported, folder.weights, dtype="float32")
             log.info("epoch %d/%d: %s%s", row["epoch"], recipe.epochs, _shown(row), " (best)" if improved else "")
     finally:
         events.close()
     folder.write_log(progress.rows)
     checkpoint.restore_best(model, best)
-    save_weights(model, folder.weights, dtype="float32")
+    save_weights(exported, folder.weights, dtype="float32")
     return progress
 
 
@@ -133,7 +142,7 @@ def reseed(model: keras.Model, seed: int, epoch: int) -> None:
         variable.assign(values.astype(np.uint32))
 
 
-def _one_epoch(recipe: Recipe, model: keras.Model, feed: Feed, epoch: int) -> dict[str, float]:
+def _one_epoch(recipe: Recipe | Pretraining, model: keras.Model, feed: Feed, epoch: int) -> dict[str, float]:
     reseed(model, recipe.seed, epoch)
     bar = [EpochBar(recipe.epochs)] if sys.stderr.isatty() else []
     history = model.fit(

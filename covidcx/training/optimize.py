@@ -2,12 +2,13 @@
 
 import keras
 
+from covidcx.training.pretraining import Pretraining
 from covidcx.training.recipe import Recipe
 
 _LAST = 0.01
 
 
-def optimizer(recipe: Recipe, steps: int) -> keras.optimizers.Optimizer:
+def optimizer(recipe: Recipe | Pretraining, steps: int) -> keras.optimizers.Optimizer:
     """Make a recipe's optimiser.
 
     Args:
@@ -26,7 +27,7 @@ def optimizer(recipe: Recipe, steps: int) -> keras.optimizers.Optimizer:
     return made
 
 
-def schedule(recipe: Recipe, steps: int) -> "float | keras.optimizers.schedules.LearningRateSchedule":
+def schedule(recipe: Recipe | Pretraining, steps: int) -> "float | keras.optimizers.schedules.LearningRateSchedule":
     """Return the learning rate as a function of the step, or a number where it is constant.
 
     Args:

@@ -44,10 +44,10 @@ class LossSettings:
     head_weights: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _within("loss.smoothing", self.smoothing, 0, 1)
-        _within("loss.dice_weight", self.dice_weight, 0, 1)
+        within("loss.smoothing", self.smoothing, 0, 1)
+        within("loss.dice_weight", self.dice_weight, 0, 1)
         for name, weight in self.head_weights.items():
-            _within(f"loss.head_weights.{name}", weight, 0, 1e6)
+            within(f"loss.head_weights.{name}", weight, 0, 1e6)
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,9 @@ class OptimizerSettings:
     clip_norm: float | None = None
 
     def __post_init__(self) -> None:
-        _within("optimizer.learning_rate", self.learning_rate, 1e-12, 10)
-        _within("optimizer.weight_decay", self.weight_decay, 0, 1)
-        _within("optimizer.warmup_epochs", self.warmup_epochs, 0, 1000)
+        within("optimizer.learning_rate", self.learning_rate, 1e-12, 10)
+        within("optimizer.weight_decay", self.weight_decay, 0, 1)
+        within("optimizer.warmup_epochs", self.warmup_epochs, 0, 1000)
         if self.weight_decay and self.name != "adamw":
             raise RecipeError(f"weight_decay {self.weight_decay} needs optimizer.name=adamw, received {self.name!r}")
 
@@ -144,11 +144,11 @@ class Recipe:
     mixed_precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
 
     def __post_init__(self) -> None:
-        _within("epochs", self.epochs, 1, 100_000)
-        _within("batch", self.batch, 1, 65_536)
-        _within("seed", self.seed, 0, 2**31 - 1)
+        within("epochs", self.epochs, 1, 100_000)
+        within("batch", self.batch, 1, 65_536)
+        within("seed", self.seed, 0, 2**31 - 1)
         if self.early_stop is not None:
-            _within("early_stop", self.early_stop, 1, 100_000)
+            within("early_stop", self.early_stop, 1, 100_000)
         if self.task == "segment" and len(self.labels) != 1:
             raise RecipeError(f"a segmenter has one label, received {self.labels}; set labels=lung")
         if self.task != "segment" and len(self.labels) < 2:
@@ -294,6 +294,7 @@ def _parse_arguments(model: str, texts: dict[str, str]) -> dict[str, Any]:
     return {name: parse(known[name], text, f"model.kwargs.{name}") for name, text in texts.items()}
 
 
-def _within(key: str, value: float, low: float, high: float) -> None:
+def within(key: str, value: float, low: float, high: float) -> None:
+    """Refuse a number outside its range with a `RecipeError` that names the setting."""
     if not low <= value <= high:
         raise RecipeError(f"setting {key!r} must lie within {low:g} and {high:g}, received {value!r}")

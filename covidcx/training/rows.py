@@ -75,7 +75,7 @@ def select(recipe: Recipe, task: Task, manifest: Manifest) -> Rows:
         ManifestError: a used row has a problem (every kind is named, with its line), or a part is empty.
     """
     whole = split_hash(manifest.frame)
-    manifest = _without_leaks(recipe, manifest)
+    manifest = _without_leaks(recipe.leaks, (*recipe.train_splits, *recipe.val_splits), manifest)
     parts = {}
     for name, splits in (("train", recipe.train_splits), ("val", recipe.val_splits)):
         part = manifest.subset(split=splits)
@@ -102,17 +102,42 @@ def select(recipe: Recipe, task: Task, manifest: Manifest) -> Rows:
         classes = rows.val.frame["label"].isin(recipe.labels)
         if not classes.any():
             raise ManifestError(f"split {', '.join(recipe.val_splits)} has no image of {', '.join(recipe.labels)}")
-    _check(rows, set(recipe.train_splits))
+    _check(rows.manifest, (rows.train, rows.val), set(recipe.train_splits))
     for split, labels in rows.counts.items():
         log.info("split %s: %d images (%s)", split, sum(labels.values()), _counted(labels))
     return rows
 
 
-def _without_leaks(recipe: Recipe, manifest: Manifest) -> Manifest:
-    if recipe.leaks == "refuse":
+def select_images(splits: tuple[str, ...], leaks: str, manifest: Manifest) -> Manifest:
+    """Take the rows whose images are learnt from without labels, and refuse unsound ones.
+
+    Args:
+        splits: values of the column `split`.
+        leaks: `refuse`, or `drop` rows of patients that are also in another split.
+        manifest: the table.
+
+    Returns:
+        The rows, labelled or not.
+
+    Raises:
+        ManifestError: a used row has a problem, or there is none.
+    """
+    manifest = _without_leaks(leaks, splits, manifest)
+    used = manifest.subset(split=splits)
+    if not len(used):
+        raise ManifestError(
+            f"{manifest.path} has no image in split {', '.join(splits)}; "
+            "fill the column 'split' (covidcx data split) or set splits"
+        )
+    _check(manifest, (used,), set(splits))
+    return used
+
+
+def _without_leaks(leaks: str, splits: tuple[str, ...], manifest: Manifest) -> Manifest:
+    if leaks == "refuse":
         return manifest
     frame = manifest.frame
-    used = frame["split"].isin([*recipe.train_splits, *recipe.val_splits])
+    used = frame["split"].isin(splits)
     leaking = used & frame["patient_id"].isin(set(frame["patient_id"][~used].dropna()))
     if leaking.any():
         patients = sorted(set(frame["patient_id"][leaking]))
@@ -123,10 +148,10 @@ def _without_leaks(recipe: Recipe, manifest: Manifest) -> Manifest:
     return manifest.without_lines(line for line, out in zip(manifest.lines, leaking, strict=True) if out)
 
 
-def _check(rows: Rows, trained: set[str]) -> None:
-    lines = {*rows.train.lines, *rows.val.lines}
-    cells = {name: {*rows.train.frame[name], *rows.val.frame[name]} for name in ("image", "patient_id")}
-    frame = rows.manifest.frame
+def _check(manifest: Manifest, parts: tuple[Manifest, ...], trained: set[str]) -> None:
+    lines = {line for part in parts for line in part.lines}
+    cells = {name: {cell for part in parts for cell in part.frame[name]} for name in ("image", "patient_id")}
+    frame = manifest.frame
 
     def matters(problem: Problem) -> bool:
         # A doubled image or a patient in two splits is reported once, on the other row's line.
@@ -136,13 +161,13 @@ def _check(rows: Rows, trained: set[str]) -> None:
         splits = set(frame["split"][frame["patient_id"] == problem.value]) if problem.column == "patient_id" else set()
         return not splits or not splits <= trained
 
-    found = [problem for problem in rows.manifest.problems() if matters(problem)]
+    found = [problem for problem in manifest.problems() if matters(problem)]
     if found:
         first = "; ".join(str(problem) for problem in found[:_SHOWN])
         more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
         raise ManifestError(
-            f"{rows.manifest.path} has {len(found)} problem{'s' * (len(found) > 1)} in rows that training uses: "
-            f"{first}{more}. To see all: covidcx data validate {rows.manifest.path}; "
+            f"{manifest.path} has {len(found)} problem{'s' * (len(found) > 1)} in rows that training uses: "
+            f"{first}{more}. To see all: covidcx data validate {manifest.path}; "
             "a patient in a split that is not trained on can be left out by --set leaks=drop"
         )
 

@@ -8,12 +8,14 @@ import platform
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import covidcx
 from covidcx.atomic import write_atomic
 from covidcx.errors import RecipeError
+from covidcx.training.pretraining import Pretraining
 from covidcx.training.recipe import Recipe
 from covidcx.training.settings import differences
 
@@ -78,7 +80,7 @@ class RunFolder:
         done = self.record.is_file() and self.weights.is_file() and self.predictions.is_file()
         return done and read_json(self.record).get("status") == "finished"
 
-    def check(self, recipe: Recipe, data: Mapping[str, Any], resume: bool) -> None:
+    def check(self, recipe: Recipe | Pretraining, data: Mapping[str, Any], resume: bool) -> None:
         """Refuse to mix two runs in one folder; nothing is written.
 
         Args:
@@ -109,7 +111,7 @@ class RunFolder:
                 "Resume with the same recipe and manifest, or pass another --out"
             )
 
-    def claim(self, recipe: Recipe) -> None:
+    def claim(self, recipe: Recipe | Pretraining) -> None:
         """Make the folder and put the recipe into it."""
         self.path.mkdir(parents=True, exist_ok=True)
         write_json(self.recipe, recipe.to_dict())
@@ -152,7 +154,12 @@ def versions() -> dict[str, str]:
     return found
 
 
-def command_line(name: str, manifest: Path, out: Path, overrides: Mapping[str, str]) -> str:
+def now() -> str:
+    """Return the time, UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def command_line(name: str, manifest: Path, out: Path, overrides: Mapping[str, str], verb: str = "train") -> str:
     """Return the command that repeats a run."""
     settings = [part for key, text in overrides.items() for part in ("--set", f"{key}={text}")]
-    return shlex.join(["covidcx", "train", name, "--data", str(manifest), "--out", str(out), *settings])
+    return shlex.join(["covidcx", verb, name, "--data", str(manifest), "--out", str(out), *settings])

@@ -2,6 +2,8 @@
 
 import logging
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +31,18 @@ def seeded_build(spec: dict[str, Any], seed: int) -> keras.Model:
     Returns:
         The model.
     """
+    with seeded(seed):
+        return build(spec["name"], **spec["kwargs"])
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Let initial weights of the models built inside follow from a seed."""
     # Keras initialisers without a seed of their own draw one from the module `random`; its state is put back.
     before = random.getstate()
     random.seed(seed)
     try:
-        return build(spec["name"], **spec["kwargs"])
+        yield
     finally:
         random.setstate(before)
 
@@ -65,6 +74,9 @@ def transfer(model: keras.Model, path: Path) -> tuple[str, ...]:
         raise WeightsError(f"{path} shares no variable with model {model.name!r}; was it written for another one?")
     for key in fits:
         variables[key].assign(stored[key].astype("float32"))
+    wrong = sorted(key for key in variables if key in stored and key not in fits)
+    if wrong:
+        log.warning("%s: of another shape and left from random: %s", path, ", ".join(wrong[:5]))
     rest = sorted(set(variables) - set(fits))
     log.info("initial weights: %d of %d variables from %s%s", len(fits), len(variables), path, _listed(rest))
     return fits

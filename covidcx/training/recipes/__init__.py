@@ -6,15 +6,24 @@ from typing import TYPE_CHECKING
 from covidcx.errors import RecipeError, did_you_mean
 
 if TYPE_CHECKING:
+    from covidcx.training.pretraining import Pretraining
     from covidcx.training.recipe import Recipe
 
-__all__ = ["RECIPES", "get", "names"]
+__all__ = ["PRETRAININGS", "RECIPES", "get", "get_pretraining", "names", "pretraining_names"]
 
 RECIPES: dict[str, str] = {
     "lung-unet": "covidcx.training.recipes.lung_unet",
     "frontal-gate": "covidcx.training.recipes.frontal_gate",
     "covid-cxnet": "covidcx.training.recipes.covid_cxnet",
     "covid-cxnet-mobile": "covidcx.training.recipes.covid_cxnet_mobile",
+}
+
+PRETRAININGS: dict[str, str] = {
+    "moco-cxr": "covidcx.training.recipes.moco_cxr",
+    "moco-cxr-modified": "covidcx.training.recipes.moco_cxr_modified",
+    "moco-v2": "covidcx.training.recipes.moco_v2",
+    "inpainting": "covidcx.training.recipes.inpainting_cxr",
+    "inpainting-centre": "covidcx.training.recipes.inpainting_centre",
 }
 
 
@@ -38,3 +47,22 @@ def get(name: str) -> "Recipe":
     if name not in RECIPES:
         raise RecipeError(f"unknown recipe {name!r}.{did_you_mean(name, RECIPES)}")
     return import_module(RECIPES[name]).RECIPE
+
+
+def pretraining_names() -> tuple[str, ...]:
+    """Return the names of all recipes of self-supervised pretraining."""
+    return tuple(PRETRAININGS)
+
+
+def get_pretraining(name: str) -> "Pretraining":
+    """Return a recipe of self-supervised pretraining by name.
+
+    Args:
+        name: one of `pretraining_names()`.
+
+    Raises:
+        RecipeError: the name is unknown.
+    """
+    if name not in PRETRAININGS:
+        raise RecipeError(f"unknown pretraining {name!r}.{did_you_mean(name, PRETRAININGS)}")
+    return import_module(PRETRAININGS[name]).RECIPE
