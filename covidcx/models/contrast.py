@@ -11,7 +11,7 @@ from keras import layers, ops
 from covidcx.errors import RecipeError
 from covidcx.models.densenet import GROWTH
 from covidcx.models.densenet_names import BLOCKS
-from covidcx.models.encoders import features, steady
+from covidcx.models.encoders import features
 
 EMBEDDING = "embedding"
 
@@ -45,7 +45,7 @@ def contrast_encoder(
         x = layers.Dense(x.shape[-1], activation="relu", name="projection_hidden")(x)
     x = layers.Dense(dim, name="projection", dtype="float32")(x)
     x = layers.UnitNormalization(name=EMBEDDING, dtype="float32")(x)
-    model = steady(keras.Model(image, {EMBEDDING: x}, name="contrast_encoder"))
+    model = keras.Model(image, {EMBEDDING: x}, name="contrast_encoder")
     return model if splits == 1 else _split(model, splits)
 
 
@@ -141,7 +141,8 @@ class MomentumContrast(keras.Model):
         self.momentum, self.temperature = momentum, temperature
         self.pairs = list(zip(query.trainable_variables, key.trainable_variables, strict=True))
         for here, there in zip(key.variables, query.variables, strict=True):
-            here.assign(there)
+            # By way of NumPy: under JAX a plain assignment would let both variables share one buffer.
+            here.assign(np.array(ops.convert_to_numpy(there.value)))
             # The layers stay trainable: frozen, batch normalisation would no longer use the batch's statistics.
             here.trainable = False
         dim = query.output[EMBEDDING].shape[-1]

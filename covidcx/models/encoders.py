@@ -9,6 +9,7 @@ from covidcx.models.densenet_names import BLOCKS
 
 LAST = {"densenet121": "relu", "mobilenet_v2": "out_relu"}
 """Name of the last feature map by backbone."""
+_MOMENTUM = 0.97
 
 
 def features(
@@ -32,7 +33,12 @@ def features(
         raise RecipeError(f"unknown backbone {backbone!r}.{did_you_mean(backbone, LAST)}")
     if backbone == "densenet121":
         return densenet_features(x, blocks, growth)[32]
-    return keras.applications.MobileNetV2(include_top=False, weights=None, input_tensor=x).output
+    network = keras.applications.MobileNetV2(include_top=False, weights=None, input_tensor=x)
+    for layer in network.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            # As for DenseNet: the published momentum averages over more steps than a short training has.
+            layer.momentum = _MOMENTUM
+    return network.output
 
 
 def encoder_of(model: keras.Model) -> keras.Model:
@@ -47,14 +53,3 @@ def encoder_of(model: keras.Model) -> keras.Model:
     names = {layer.name for layer in model.layers}
     last = next(name for name in LAST.values() if name in names)
     return keras.Model(model.input, model.get_layer(last).output, name=f"{model.name}_encoder")
-
-
-def steady(model: keras.Model, momentum: float = 0.97) -> keras.Model:
-    """Set the momentum of a model's moving statistics, and return it.
-
-    keras.applications averages over 100 to 1,000 steps, longer than a short training lasts.
-    """
-    for layer in model.layers:
-        if isinstance(layer, layers.BatchNormalization):
-            layer.momentum = momentum
-    return model

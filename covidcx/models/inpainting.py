@@ -9,7 +9,7 @@ from keras import layers, ops
 
 from covidcx.models.densenet import GROWTH
 from covidcx.models.densenet_names import BLOCKS
-from covidcx.models.encoders import features, steady
+from covidcx.models.encoders import features
 from covidcx.models.multitask_unet import FILTERS, decoder
 
 OUTPUT = "image_filled"
@@ -37,7 +37,7 @@ def inpainting(
     image = layers.Input(tuple(input_shape), name="image")
     x = decoder(features(backbone, image, blocks, growth), filters, {})
     filled = layers.Conv2D(input_shape[-1], 1, activation="sigmoid", dtype="float32", name=OUTPUT)(x)
-    return steady(keras.Model(image, {OUTPUT: filled}, name="inpainting"))
+    return keras.Model(image, {OUTPUT: filled}, name="inpainting")
 
 
 @keras.saving.register_keras_serializable("covidcx")

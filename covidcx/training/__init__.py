@@ -6,8 +6,8 @@ __all__ = ["Pretraining", "PretrainingResult", "Recipe", "TrainingResult", "pret
 
 _HOMES = {
     "Pretraining": "covidcx.training.pretraining",
-    "PretrainingResult": "covidcx.training.pretrain",
-    "pretrain": "covidcx.training.pretrain",
+    "PretrainingResult": "covidcx.training.fit_encoder",
+    "pretrain": "covidcx.training.fit_encoder",
     "Recipe": "covidcx.training.recipe",
     "TrainingResult": "covidcx.training.fit",
     "train": "covidcx.training.fit",

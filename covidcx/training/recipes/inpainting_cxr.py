@@ -12,7 +12,7 @@ from covidcx.training.recipe import OptimizerSettings
 
 RECIPE = Pretraining(
     name="inpainting",
-    preprocessing=Preprocessing(size=(224, 224), channels=("original", "clahe", "beasf"), winsorise=92.5),
+    preprocessing=Preprocessing(size=(224, 224), channels=("original", "original", "original"), winsorise=92.5),
     inpainting=HoleSettings(InpaintingMasks("lungs")),
     augmentation=Augmentation(flip=0.5, rotate=10),
     optimizer=OptimizerSettings(

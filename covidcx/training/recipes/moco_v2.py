@@ -1,8 +1,9 @@
 """MoCo-v2 (Chen et al. 2020) on radiographs: crops, jitter, flips, grey, blur, and a projection of two layers.
 
 Command: `covidcx pretrain moco-v2 --data MANIFEST --out runs/moco-v2`
-SIIM multi-class takes MoCo-v2's default augmentations. Its hue change is left out: the channels of a prepared
-radiograph are enhancements of one grey image, and greyscale conversion means their average.
+SIIM multi-class takes MoCo-v2's default augmentations. Its hue change is left out, as radiographs have none;
+greyscale conversion and saturation act where the channels are different enhancements of the radiograph, such as
+`--set preprocessing.channels=original,clahe,beasf`.
 """
 
 from dataclasses import replace
