@@ -76,6 +76,36 @@ def folds(frame: pd.DataFrame, k: int, seed: int) -> pd.Series:
     return pd.Series(part, index=frame.index, name="fold")
 
 
+def share_of_patients(frame: pd.DataFrame, share: float, seed: int, stratify: str = "label") -> np.ndarray:
+    """Choose some patients of every label, so that a smaller share is part of a larger one.
+
+    Args:
+        frame: one row an image, with `patient_id`.
+        share: of the images of each label, within 0 and 1; at least one patient of every label is chosen.
+        seed: another seed, other patients.
+        stratify: column whose values are drawn from alike; a patient counts for its most frequent one.
+
+    Returns:
+        bool, N: rows of the chosen patients.
+
+    Raises:
+        ManifestError: the share is out of range.
+    """
+    if not 0 < share <= 1:
+        raise ManifestError(f"a share of the patients lies within 0 and 1, received {share}")
+    _, votes, majority = _majority(frame, stratify)
+    chosen = set()
+    for label in set(majority.values()):
+        patients = [patient for patient in votes if majority[patient] == label]
+        wanted, taken = share * sum(votes[patient].total() for patient in patients), 0
+        for patient in sorted(patients, key=lambda patient: (_draw(seed, patient), patient)):
+            if taken >= wanted:
+                break
+            chosen.add(patient)
+            taken += votes[patient].total()
+    return frame["patient_id"].astype(str).isin(chosen).to_numpy()
+
+
 def split_hash(frame: pd.DataFrame) -> str:
     """Name what a model was trained and tested on.
 
@@ -95,13 +125,7 @@ def _assign(frame: pd.DataFrame, shares: list[float], seed: int, stratify: str) 
     if frame["patient_id"].isna().any():
         count = int(frame["patient_id"].isna().sum())
         raise ManifestError(f"{count} rows have no patient_id; a split by patient needs one in every row")
-    patients = frame["patient_id"].astype(str).to_numpy()
-    labels = frame[stratify].astype(object).where(frame[stratify].notna(), _UNLABELLED).astype(str)
-    votes: dict[str, Counter] = {}
-    for patient, label in zip(patients, labels, strict=True):
-        votes.setdefault(patient, Counter())[label] += 1
-    # Ties go to the label that is first in the alphabet, so that the order of the rows cannot matter.
-    majority = {patient: min(count, key=lambda label: (-count[label], label)) for patient, count in votes.items()}
+    patients, votes, majority = _majority(frame, stratify)
     total = Counter()
     for patient, count in votes.items():
         total[majority[patient]] += count.total()
@@ -116,6 +140,18 @@ def _assign(frame: pd.DataFrame, shares: list[float], seed: int, stratify: str) 
         overall[part] -= size
         home[patient] = part
     return np.array([home[patient] for patient in patients], dtype=np.int64)
+
+
+def _majority(frame: pd.DataFrame, stratify: str) -> tuple[np.ndarray, dict[str, Counter], dict[str, str]]:
+    """Return the patient of every row, and per patient its labels' counts and its most frequent label."""
+    patients = frame["patient_id"].astype(str).to_numpy()
+    labels = frame[stratify].astype(object).where(frame[stratify].notna(), _UNLABELLED).astype(str)
+    votes: dict[str, Counter] = {}
+    for patient, label in zip(patients, labels, strict=True):
+        votes.setdefault(patient, Counter())[label] += 1
+    # Ties go to the label that is first in the alphabet, so that the order of the rows cannot matter.
+    majority = {patient: min(count, key=lambda label: (-count[label], label)) for patient, count in votes.items()}
+    return patients, votes, majority
 
 
 def _draw(seed: int, patient: str) -> str:

@@ -158,10 +158,10 @@ class Feed:
             companions = {} if part.lungs is None else {"lungs": part.lungs}
             augmentation: dict[str, Any] = {"augment": augment_images(recipe), "companions": companions}
         else:
-            augmentation = {"augment_pair": augment_pairs(recipe), "items": part.items}
+            augmentation = {"augment_pair": augment_pairs(recipe)}
         return training_dataset(
             part.images, part.targets, recipe.batch, recipe.seed,
-            sample_weight=part.weights, epoch=epoch, **augmentation,
+            sample_weight=part.weights, epoch=epoch, items=part.items, **augmentation,
         )  # fmt: skip
 
     def validate(self, model: keras.Model) -> dict[str, float]:
@@ -245,7 +245,12 @@ def _classification(recipe: Recipe, task: Classification, rows: Rows, cache: Pat
     for prepared, manifest in zip(done, (rows.train, rows.val), strict=True):
         kept = Manifest(prepared.rows, manifest.root, manifest.path)
         each = prepared.rows["label"].map(weights).to_numpy(np.float32)
-        parts.append(Part(prepared.images, {task.output: task.targets(kept)}, each, prepared.lungs, prepared.rows))
+        items = None
+        if recipe.passes > 1 and manifest is rows.train:
+            rows_seen = np.tile(np.arange(len(kept)), recipe.passes)
+            items = np.stack([rows_seen, np.zeros_like(rows_seen)], axis=1)
+        targets = {task.output: task.targets(kept)}
+        parts.append(Part(prepared.images, targets, each, prepared.lungs, prepared.rows, items))
     return Feed(recipe, task, *parts, named, done[0].failures + done[1].failures)
 
 

@@ -12,7 +12,7 @@ from covidcx.data.splits import split_hash
 from covidcx.errors import MissingDependencyError, RecipeError
 from covidcx.training import recipes
 from covidcx.training.pretraining import Pretraining
-from covidcx.training.rows import rows_hash, select_images
+from covidcx.training.rows import select_images
 from covidcx.training.run_folder import RunFolder, command_line, now, read_json, versions, write_json
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def pretrain(
     value = (recipes.get_pretraining(recipe) if isinstance(recipe, str) else recipe).override(overrides or {})
     folder, table = RunFolder(Path(out)), Manifest.read(manifest)
     rows = select_images(value.splits, value.leaks, table)
-    identity = {"split_hash": split_hash(table.frame), "rows_hash": rows_hash(rows), "images": len(rows)}
+    identity = {"split_hash": split_hash(table.frame), "rows_hash": split_hash(rows.frame), "images": len(rows)}
     folder.check(value, identity, resume)
     if resume and _finished(folder):
         log.info("%s is finished; nothing to do", folder.path)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from covidcx.data.augment import Augmentation
-from covidcx.data.contrast import ContrastViews
-from covidcx.data.inpainting import InpaintingMasks
+from covidcx.data.contrast_views import ContrastViews
+from covidcx.data.holes import InpaintingMasks
 from covidcx.errors import RecipeError
 from covidcx.imaging.preprocessing import Preprocessing
 from covidcx.training.recipe import OptimizerSettings, within

@@ -104,6 +104,10 @@ class Recipe:
             `drop` their training and validation rows, which the log names.
         label_sets: partial labels: manifest label to the classes it leaves open, e.g. `{"other": ("normal", "cap")}`
             for images known not to be COVID-19. Labels in neither `labels` nor here are left out.
+        label_share: share of the training patients that is learnt from, per label; with one seed a smaller share is
+            part of a larger one.
+        passes: how often an epoch sees each training image (`classify`), so that a share of 0.1 with ten passes takes
+            as many steps as all images with one.
         initial_weights: weights file to start from, filled in by layer name, or None for a random start.
         heads: names of `covidcx.training.heads` that are trained together (`multi`).
         head_splits: training splits that a head learns from, all of `train_splits` where it is absent: for images
@@ -134,6 +138,8 @@ class Recipe:
     val_splits: tuple[str, ...] = ("val",)
     leaks: Literal["refuse", "drop"] = "refuse"
     label_sets: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    label_share: float = 1.0
+    passes: int = 1
     initial_weights: str | None = None
     heads: tuple[str, ...] = ()
     head_splits: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -147,6 +153,10 @@ class Recipe:
         within("epochs", self.epochs, 1, 100_000)
         within("batch", self.batch, 1, 65_536)
         within("seed", self.seed, 0, 2**31 - 1)
+        within("label_share", self.label_share, 1e-6, 1)
+        within("passes", self.passes, 1, 100_000)
+        if self.passes > 1 and self.task != "classify":
+            raise RecipeError(f"passes={self.passes} is for task 'classify', not {self.task!r}; set epochs instead")
         if self.early_stop is not None:
             within("early_stop", self.early_stop, 1, 100_000)
         if self.task == "segment" and len(self.labels) != 1:

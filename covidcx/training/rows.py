@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from covidcx.data.manifest import Manifest, Problem
-from covidcx.data.splits import split_hash
+from covidcx.data.splits import share_of_patients, split_hash
 from covidcx.errors import ManifestError
 from covidcx.training.recipe import Recipe
 from covidcx.training.tasks import Task
@@ -83,6 +83,8 @@ def select(recipe: Recipe, task: Task, manifest: Manifest) -> Rows:
         left_out = part.frame["label"][~usable].fillna("no label").value_counts().to_dict()
         if left_out and recipe.task == "classify":
             log.info("%s: rows left out, of no class: %s", name, _counted(left_out))
+        if name == "train" and recipe.label_share < 1:
+            usable = usable & share_of_patients(part.frame, recipe.label_share, recipe.seed)
         parts[name] = part.without_lines(
             line for line, used in zip(part.lines, usable, strict=True) if not used
         )

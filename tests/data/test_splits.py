@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from covidcx.data.manifest import Manifest
-from covidcx.data.splits import folds, split_by_patient, split_hash
+from covidcx.data.splits import folds, share_of_patients, split_by_patient, split_hash
 from covidcx.errors import ManifestError
 
 FRACTIONS = {"train": 0.7, "val": 0.1, "test": 0.2}
@@ -86,6 +86,20 @@ def test_label_absent_from_a_fold_is_refused_with_counts():
     assert sorted(str(caught.value).split("covid: ")[1].split(";")[0].split(", ")) == ["0", "1", "1"]
     with pytest.raises(ManifestError, match="at least 2 folds, received 1"):
         folds(frame, 1, seed=0)
+
+
+def test_shares_of_patients_are_nested_and_keep_the_labels(frame):
+    tenth, third, whole = (share_of_patients(frame, share, seed=0) for share in (0.1, 0.3, 1.0))
+    assert whole.all() and (tenth <= third).all() and tenth.sum() < third.sum()
+    patients = frame["patient_id"]
+    assert not set(patients[tenth]) & set(patients[~tenth])
+    for label, count in frame["label"].value_counts().items():
+        assert (frame["label"][third] == label).sum() == pytest.approx(0.3 * count, abs=0.05 * count + 3), label
+    shuffled = frame.sample(frac=1, random_state=1)
+    assert set(shuffled["image"][share_of_patients(shuffled, 0.1, seed=0)]) == set(frame["image"][tenth])
+    assert not np.array_equal(share_of_patients(frame, 0.1, seed=1), tenth)
+    with pytest.raises(ManifestError, match="received 0"):
+        share_of_patients(frame, 0, seed=0)
 
 
 def test_hash_names_the_content_and_not_the_order(frame):

@@ -3,11 +3,13 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import tiny_runs
 
+from covidcx.data.augment import Augmentation
 from covidcx.errors import ManifestError, RecipeError, WeightsError
 from covidcx.models import restore
 from covidcx.models.restore import read_weights, save_weights
@@ -250,3 +252,28 @@ def test_batches_are_the_same_with_and_without_tensorflow(manifest, mixed, tmp_p
             np.testing.assert_array_equal(plain[i][1][name], values)
             np.testing.assert_allclose(plain[i][2][name], weights)
     assert np.abs(plain[0][0] - Batches(feed.training, recipe, 3)[0][0]).max() > 0.05
+
+
+def test_a_share_of_the_labels_in_more_passes_takes_the_same_steps(manifest, tmp_path):
+    from covidcx.data.manifest import Manifest
+    from covidcx.training.feed import Batches, prepare_feed
+    from covidcx.training.rows import select
+    from covidcx.training.tasks import task_of
+
+    whole, half = tiny_runs.recipe("classify"), replace(tiny_runs.recipe("classify"), label_share=0.5, passes=2)
+    half = replace(half, augmentation=Augmentation())
+    feeds = []
+    for recipe in (whole, half):
+        rows = select(recipe, task_of(recipe), Manifest.read(manifest))
+        feeds.append(prepare_feed(recipe, task_of(recipe), rows, tmp_path))
+    assert len(feeds[0].validation) == len(feeds[1].validation)
+    seen = set(feeds[1].training.rows["image"])
+    assert len(seen) == 10 and seen < set(feeds[0].training.rows["image"])
+    assert feeds[0].steps == 4 and feeds[1].steps == 5
+    images = np.concatenate([batch for batch, _, _ in feeds[1].train(1).as_numpy_iterator()])
+    plain = Batches(feeds[1].training, half, 1)
+    np.testing.assert_allclose(images, np.concatenate([plain[i][0] for i in range(5)]), atol=1e-6)
+    _, counts = np.unique(images.reshape(20, -1), axis=0, return_counts=True)
+    assert counts.tolist() == [2] * 10
+    with pytest.raises(RecipeError, match="passes=2 is for task 'classify'"):
+        replace(tiny_runs.recipe("segment"), passes=2)

@@ -4,6 +4,7 @@ import csv
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -79,6 +80,20 @@ def recipe(task: str) -> Recipe:
     return Recipe(
         "tiny-classifier", ModelSettings("tiny"), preprocessing, "classify", LABELS,
         loss=LossSettings(smoothing=0.1), label_sets={"other": ("normal", "cap")}, **common,
+    )  # fmt: skip
+
+
+def pretraining(task: str):
+    """Return a pretraining of four short epochs, `contrast` or `inpainting`, on a DenseNet of four dense layers."""
+    from covidcx.training import recipes
+
+    named = recipes.get_pretraining("moco-cxr-modified" if task == "contrast" else "inpainting")
+    contrast = named.contrast and replace(named.contrast, dim=8, queue=12)
+    inpainting = named.inpainting and replace(named.inpainting, filters=(8, 8, 4, 4, 4))
+    return replace(
+        named, preprocessing=Preprocessing(size=(SIDE, SIDE), channels=("original",) * 3), contrast=contrast,
+        inpainting=inpainting, backbone_kwargs={"blocks": [1, 1, 1, 1], "growth": 4}, epochs=4, batch=4, seed=3,
+        optimizer=OptimizerSettings(learning_rate=3e-3, schedule="cosine", warmup_epochs=1),
     )  # fmt: skip
 
 
@@ -168,10 +183,13 @@ def kill_in_state(number: int) -> None:
 if __name__ == "__main__":
     # The model registry names this module as `tiny_runs`, not as `__main__`.
     sys.modules["tiny_runs"] = sys.modules["__main__"]
-    from covidcx.training import train
+    from covidcx.training import pretrain, train
 
     job, manifest, out, *kill = sys.argv[1:]
     if kill:
         place, epoch = kill[0].split("=")
         {"epoch": kill_in_epoch, "state": kill_in_state}[place](int(epoch))
-    train(recipe(job), Path(manifest), Path(out), resume=True)
+    if job in ("contrast", "inpainting"):
+        pretrain(pretraining(job), Path(manifest), Path(out), resume=True)
+    else:
+        train(recipe(job), Path(manifest), Path(out), resume=True)

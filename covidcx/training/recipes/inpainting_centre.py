@@ -5,7 +5,7 @@ Command: `covidcx pretrain inpainting-centre --data MANIFEST --out runs/inpainti
 
 from dataclasses import replace
 
-from covidcx.data.inpainting import InpaintingMasks
+from covidcx.data.holes import InpaintingMasks
 from covidcx.training.pretraining import HoleSettings
 from covidcx.training.recipes.inpainting_cxr import RECIPE as LUNGS
 

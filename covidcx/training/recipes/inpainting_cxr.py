@@ -5,7 +5,7 @@ Pixels refer to 224 x 224; other sizes scale them.
 """
 
 from covidcx.data.augment import Augmentation
-from covidcx.data.inpainting import InpaintingMasks
+from covidcx.data.holes import InpaintingMasks
 from covidcx.imaging.preprocessing import Preprocessing
 from covidcx.training.pretraining import HoleSettings, Pretraining
 from covidcx.training.recipe import OptimizerSettings

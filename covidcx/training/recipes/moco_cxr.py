@@ -7,7 +7,7 @@ that the key encoder is not still the random start when the run ends. With large
 `--set contrast.queue=65536 --set contrast.momentum=0.999`. Images are prepared as `siim-baseline` prepares them.
 """
 
-from covidcx.data.contrast import ContrastViews
+from covidcx.data.contrast_views import ContrastViews
 from covidcx.imaging.preprocessing import Preprocessing
 from covidcx.training.pretraining import ContrastSettings, Pretraining
 from covidcx.training.recipe import OptimizerSettings

@@ -5,7 +5,7 @@ Command: `covidcx pretrain moco-cxr-modified --data MANIFEST --out runs/moco-cxr
 
 from dataclasses import replace
 
-from covidcx.data.contrast import ContrastViews
+from covidcx.data.contrast_views import ContrastViews
 from covidcx.training.recipes.moco_cxr import RECIPE as ORIGINAL
 
 RECIPE = replace(

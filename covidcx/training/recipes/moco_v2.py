@@ -8,7 +8,7 @@ greyscale conversion and saturation act where the channels are different enhance
 
 from dataclasses import replace
 
-from covidcx.data.contrast import ContrastViews
+from covidcx.data.contrast_views import ContrastViews
 from covidcx.training.recipes.moco_cxr import RECIPE as ORIGINAL
 
 RECIPE = replace(
