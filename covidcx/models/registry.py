@@ -23,6 +23,7 @@ MODELS: dict[str, tuple[str, str, dict]] = {
     "inpainting": ("covidcx.models.inpainting", "inpainting", {
         "input_shape": (64, 64, 3), "blocks": (1, 2, 1, 1), "growth": 8, "filters": (16, 8, 8, 4, 4),
     }),
+    "comit-net": ("covidcx.models.comit_net", "comit_net", {"input_shape": (64, 64, 3), "width": 0.0625}),
 }  # fmt: skip
 
 

@@ -272,6 +272,8 @@ class Recipe:
         """
         size, channels = self.preprocessing.size, len(self.preprocessing.channels)
         derived = {"input_shape": [*size, channels], "size": size[0], "classes": len(self.labels)}
+        if self.heads:
+            derived["tasks"] = list(self.heads)
         known = _arguments(self.model.name)
         kwargs = json.loads(json.dumps(self.model.kwargs))
         for name in kwargs:
@@ -280,8 +282,8 @@ class Recipe:
         for name, value in derived.items():
             if name in known and kwargs.setdefault(name, value) != value:
                 raise RecipeError(
-                    f"model.kwargs.{name}={kwargs[name]} contradicts preprocessing size {size}, {channels} channels "
-                    f"and labels {self.labels}; leave it out, it follows from them"
+                    f"model.kwargs.{name}={kwargs[name]} contradicts preprocessing size {size}, {channels} channels, "
+                    f"labels {self.labels} and heads {self.heads}; leave it out, it follows from them"
                 )
         if "size" in known and "input_shape" not in known and size[0] != size[1]:
             raise RecipeError(f"model {self.model.name!r} takes a square input, received preprocessing.size={size}")

@@ -16,6 +16,8 @@ RECIPES: dict[str, str] = {
     "frontal-gate": "covidcx.training.recipes.frontal_gate",
     "covid-cxnet": "covidcx.training.recipes.covid_cxnet",
     "covid-cxnet-mobile": "covidcx.training.recipes.covid_cxnet_mobile",
+    "comit-net": "covidcx.training.recipes.comit_net",
+    "comit-net-small": "covidcx.training.recipes.comit_net_small",
 }
 
 PRETRAININGS: dict[str, str] = {
