@@ -2,11 +2,12 @@
 
 Run from the repository root: `python benchmarks/unpooling.py [--side 64] [--channels 16] [--repeats 30]`.
 
-`equality` marks where a map equals its own upsampled maximum (`covidcx.models.unpooling`, what the models use); `one_hot`
-lays the cells of each window side by side and marks the first largest. Each form is a network of two convolutions around a pooling and its unpooling, so that int8 has scales to lose. The
-reference is a direct unpooling in NumPy that puts each value at the first maximum of its window. 'Cells' is the share
-of cells with another value than the reference, fed with float32 noise before and behind ReLU; 'correlation' is between
-the TFLite output and Keras's; time is the median of one image on one thread.
+`equality` marks where a map equals its own upsampled maximum (`covidcx.models.unpooling`, what the models use);
+`one_hot` lays the cells of each window side by side and marks the first largest. Each form is a network of two
+convolutions around a pooling and its unpooling, so that int8 has scales to lose. The reference is a direct unpooling in
+NumPy that puts each value at the first maximum of its window. 'Cells' is the share of cells with another value than the
+reference, fed with float32 noise before and behind ReLU; 'correlation' is between the TFLite output and Keras's; time
+is the median of one image on one thread.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""COMiT-Net (Malhotra et al. 2021): one VGG16 encoder, two decoders and two classifying branches (section 2, Fig. 3)."""
+"""COMiT-Net (Malhotra et al. 2021): one VGG16 encoder, two decoders, two classifying branches (section 2, Fig. 3)."""
 
 from collections.abc import Sequence
 

@@ -145,11 +145,10 @@ def build_model(recipe: Recipe, spec: dict[str, Any], steps: int, task: Task) ->
         Compiled Keras model with its optimiser built.
     """
     from covidcx.training.optimize import optimizer
-    from covidcx.training.start import seeded_build, transfer
+    from covidcx.training.start import seeded_build, start_from
 
     model = seeded_build(spec, recipe.seed)
-    if recipe.initial_weights is not None:
-        transfer(model, Path(recipe.initial_weights))
+    start_from(model, recipe.initial_weights)
     losses, weights = task.losses(), task.loss_weights()
     for name in losses:
         if name not in model.output:

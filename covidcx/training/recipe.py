@@ -108,7 +108,8 @@ class Recipe:
             part of a larger one.
         passes: how often an epoch sees each training image (`classify`), so that a share of 0.1 with ten passes takes
             as many steps as all images with one.
-        initial_weights: weights file to start from, filled in by layer name, or None for a random start.
+        initial_weights: weights file to start from, filled in by layer name; `imagenet` for the published weights of
+            the model's backbone, downloaded; `random` or None for a random start.
         heads: names of `covidcx.training.heads` that are trained together (`multi`).
         head_splits: training splits that a head learns from, all of `train_splits` where it is absent: for images
             that are to teach some heads and not others.

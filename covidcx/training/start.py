@@ -14,10 +14,12 @@ from covidcx.errors import WeightsError
 from covidcx.models import build
 from covidcx.models.restore import FORMAT, by_path, read_weights
 from covidcx.models.torch_mobilenet import load_torch_mobilenet
+from covidcx.models.vgg16_weights import has_vgg16, imagenet_vgg16
 from covidcx.models.weights import imagenet_backbone
 
 log = logging.getLogger(__name__)
 
+RANDOM, IMAGENET = "random", "imagenet"
 _TORCH_SUFFIXES = (".pth", ".pt", ".tar")
 
 
@@ -47,13 +49,33 @@ def seeded(seed: int) -> Iterator[None]:
         random.setstate(before)
 
 
+def start_from(model: keras.Model, source: str | None) -> tuple[str, ...]:
+    """Give a model the first weights that a recipe names.
+
+    Args:
+        model: the model, freshly built.
+        source: `imagenet` for the published weights of its backbone, which are downloaded; `random` or None for the
+            seeded ones that it has; else what `transfer` takes.
+
+    Returns:
+        What was taken over.
+
+    Raises:
+        WeightsError: the weights cannot be had or do not fit.
+    """
+    if source in (None, RANDOM):
+        return ()
+    return tuple(_fill_published(model, None)) if source == IMAGENET else transfer(model, Path(source))
+
+
 def transfer(model: keras.Model, path: Path) -> tuple[str, ...]:
     """Take over the weights of a file whose name and shape the model shares; the others stay as they are.
 
     Args:
         model: the model.
         path: weights file written by covidcx, the folder of a bundle or of a finished run, or a published file for
-            the model's backbone: CheXNet, torchxrayvision or ImageNet for DenseNet-121, torchvision's MobileNetV2.
+            the model's backbone: CheXNet, torchxrayvision or ImageNet for DenseNet-121, torchvision's MobileNetV2,
+            keras.applications' VGG16.
 
     Returns:
         Paths of the variables taken over.
@@ -93,8 +115,12 @@ def _own_format(path: Path) -> bool:
         return True
 
 
-def _fill_published(model: keras.Model, path: Path) -> list[str]:
+def _fill_published(model: keras.Model, path: Path | None) -> list[str]:
+    if has_vgg16(model):
+        return imagenet_vgg16(model, path)
     if any(layer.name == "out_relu" for layer in model.layers):
+        if path is None:
+            raise WeightsError("MobileNetV2's ImageNet weights are not downloaded; give the file as initial_weights")
         return load_torch_mobilenet(model, path)
     return imagenet_backbone(model, path)
 
