@@ -13,6 +13,12 @@ if TYPE_CHECKING:
 MODELS: dict[str, tuple[str, str, dict]] = {
     "lung-unet": ("covidcx.models.unet", "lung_unet", {"filters": 4, "size": 64}),
     "frontal-gate": ("covidcx.models.frontal_gate", "frontal_gate", {"input_shape": (64, 64, 1), "width": 0.25}),
+    "mask-rcnn": (
+        "covidcx.models.mask_rcnn",
+        "mask_rcnn",
+        {"input_shape": (64, 64, 1), "labels": ("lung", "disease"), "width": 0.125, "filters": 8, "units": 16,
+         "detections": 4, "proposals": 8, "candidates": 16, "anchor_samples": 16, "roi_samples": 8},
+    ),
     "covid-cxnet": ("covidcx.models.covid_cxnet", "covid_cxnet", {"input_shape": (64, 64, 3)}),
     "cnn-baseline": ("covidcx.models.cnn_baseline", "cnn_baseline", {
         "input_shape": (64, 64, 3), "blocks": (1, 2, 1, 1), "growth": 8,
