@@ -17,7 +17,7 @@ MODELS: dict[str, tuple[str, str, dict]] = {
         "covidcx.models.mask_rcnn",
         "mask_rcnn",
         {"input_shape": (64, 64, 1), "labels": ("lung", "disease"), "width": 0.125, "filters": 8, "units": 16,
-         "detections": 4, "proposals": 8, "candidates": 16, "anchor_samples": 16, "roi_samples": 8},
+         "detections": 4, "proposals": 8, "candidates": 16, "anchor_samples": 2048, "roi_samples": 8},
     ),
     "covid-cxnet": ("covidcx.models.covid_cxnet", "covid_cxnet", {"input_shape": (64, 64, 3)}),
     "cnn-baseline": ("covidcx.models.cnn_baseline", "cnn_baseline", {

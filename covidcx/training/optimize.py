@@ -6,6 +6,7 @@ from covidcx.training.pretraining import Pretraining
 from covidcx.training.recipe import Recipe
 
 _LAST = 0.01
+_MOMENTUM = 0.9
 
 
 def optimizer(recipe: Recipe | Pretraining, steps: int) -> keras.optimizers.Optimizer:
@@ -22,6 +23,8 @@ def optimizer(recipe: Recipe | Pretraining, steps: int) -> keras.optimizers.Opti
     clip = {} if settings.clip_norm is None else {"clipnorm": settings.clip_norm}
     if settings.name == "adam":
         return keras.optimizers.Adam(schedule(recipe, steps), **clip)
+    if settings.name == "sgd":
+        return keras.optimizers.SGD(schedule(recipe, steps), momentum=_MOMENTUM, **clip)
     made = keras.optimizers.AdamW(schedule(recipe, steps), weight_decay=settings.weight_decay, **clip)
     made.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return made

@@ -55,7 +55,7 @@ class OptimizerSettings:
     """How weights are changed.
 
     Attributes:
-        name: `adam`, or `adamw` for decoupled weight decay.
+        name: `adam`, `adamw` for decoupled weight decay, or `sgd` with momentum 0.9.
         learning_rate: the highest learning rate.
         weight_decay: decay per step relative to the learning rate (`adamw` only).
         schedule: `constant`, or `cosine` down to a hundredth of `learning_rate`.
@@ -63,7 +63,7 @@ class OptimizerSettings:
         clip_norm: largest norm of each weight's gradient, or None.
     """
 
-    name: Literal["adam", "adamw"] = "adam"
+    name: Literal["adam", "adamw", "sgd"] = "adam"
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
     schedule: Literal["constant", "cosine"] = "constant"
@@ -162,7 +162,7 @@ class Recipe:
             within("early_stop", self.early_stop, 1, 100_000)
         if self.task == "segment" and len(self.labels) != 1:
             raise RecipeError(f"a segmenter has one label, received {self.labels}; set labels=lung")
-        if self.task != "segment" and len(self.labels) < 2:
+        if self.task == "classify" and len(self.labels) < 2:
             raise RecipeError(f"a classifier needs two labels or more, received {self.labels}")
         if len(set(self.labels)) != len(self.labels):
             raise RecipeError(f"labels must differ, received {self.labels}")

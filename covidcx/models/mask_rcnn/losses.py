@@ -1,8 +1,11 @@
-"""The five losses of Mask R-CNN, each per image, float32, N."""
+"""The five losses of Mask R-CNN, each per image, float32, N; and how its maps are judged on validation rows."""
 
 from typing import Any
 
+import keras
 from keras import ops
+
+from covidcx.models.losses import DiceCrossEntropy
 
 
 def smooth_l1(difference: Any, beta: float) -> Any:
@@ -82,6 +85,19 @@ def mask_loss(logits: Any, target: Any, weight: Any, classes: Any) -> Any:
     own = ops.one_hot(classes - 1, logits.shape[-1], dtype="float32")[:, :, None, None, :]
     each = binary_entropy(target, ops.sum(logits * own, axis=-1)) * weight
     return ops.sum(each, axis=(1, 2, 3)) / _at_least_one(ops.sum(weight, axis=(1, 2, 3)))
+
+
+@keras.saving.register_keras_serializable("covidcx")
+class DiceOfInstances(DiceCrossEntropy):
+    """Cross-entropy plus Dice of a class's map against the union of its instances; what a run's `val_loss` is.
+
+    Training minimises the five losses above instead, see `covidcx.models.mask_rcnn.model.MaskRCNN.compute_loss`.
+    """
+
+    def call(self, y_true, y_pred):
+        """Return the loss per image, N; `y_true` N x H x W x M planes of 1, 0, -1, `y_pred` N x H x W x 1."""
+        inside, ignored = ops.max(y_true, axis=-1, keepdims=True), ops.min(y_true, axis=-1, keepdims=True)
+        return super().call(ops.where(inside > 0.5, inside, ignored), y_pred)
 
 
 def _at_least_one(count: Any) -> Any:

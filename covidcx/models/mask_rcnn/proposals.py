@@ -56,7 +56,8 @@ def suppress(boxes: Any, scores: Any, count: int, threshold: float) -> tuple[Any
 
     def keep_one(i, state):
         left, kept, meant = state
-        best = ops.argmax(left, axis=-1)[:, None]
+        # Not argmax, whose care for negative zeros does not convert to TFLite.
+        best = ops.top_k(left, 1)[1]
         there = ops.take_along_axis(left, best, axis=1) > _NEVER / 10
         chosen = ops.take_along_axis(boxes, best[..., None], axis=1)
         overlap = box.iou(boxes, chosen)[..., 0]

@@ -81,8 +81,8 @@ def roi_align(
     upper = gather(top, left) * (1.0 - across) + gather(top, right) * across
     lower = gather(bottom, left) * (1.0 - across) + gather(bottom, right) * across
     sampled = upper * (1.0 - down) + lower * down
-    sampled = ops.reshape(sampled, (-1, rois, size, samples, size, samples, channels))
-    return ops.mean(sampled, axis=(3, 5))
+    pooled = ops.average_pool(ops.reshape(sampled, (-1, side, side, channels)), samples, samples)
+    return ops.reshape(pooled, (-1, rois, size, size, channels))
 
 
 def crop(planes: Any, boxes: Any, size: int) -> Any:

@@ -12,7 +12,9 @@ __all__ = ["HEADS", "get", "names"]
 
 HEADS: dict[str, str] = {
     "lung": "covidcx.training.heads.lung",
+    "lung-instances": "covidcx.training.heads.lung_instances",
     "disease": "covidcx.training.heads.disease",
+    "disease-instances": "covidcx.training.heads.disease_instances",
     "healthy": "covidcx.training.heads.healthy",
     "infection": "covidcx.training.heads.infection",
 }

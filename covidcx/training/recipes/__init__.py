@@ -13,6 +13,8 @@ __all__ = ["PRETRAININGS", "RECIPES", "get", "get_pretraining", "names", "pretra
 
 RECIPES: dict[str, str] = {
     "lung-unet": "covidcx.training.recipes.lung_unet",
+    "mask-rcnn-lung": "covidcx.training.recipes.mask_rcnn_lung",
+    "mask-rcnn-disease": "covidcx.training.recipes.mask_rcnn_disease",
     "frontal-gate": "covidcx.training.recipes.frontal_gate",
     "covid-cxnet": "covidcx.training.recipes.covid_cxnet",
     "covid-cxnet-mobile": "covidcx.training.recipes.covid_cxnet_mobile",
