@@ -1,7 +1,8 @@
-"""Four CNNs with one head, to choose a baseline from (SIIM multi-class, section 2.1 and Table 3).
+"""CNNs with one head: the baselines of SIIM multi-class (section 2.1 and Table 3) and COMiT-Net (Table 4).
 
-The paper names no size of EfficientNet [36] and no version of MobileNet [14]; the papers it cites are EfficientNet
-(Tan and Le 2019), whose smallest is B0, and the first MobileNet (Howard et al. 2017).
+The SIIM paper names no size of EfficientNet [36] and no version of MobileNet [14]; the papers it cites are EfficientNet
+(Tan and Le 2019), whose smallest is B0, and the first MobileNet (Howard et al. 2017). COMiT-Net compares with
+DenseNet-121, MobileNetV2, ResNet-18 and VGG-19, each with fully connected layers behind the pooling.
 """
 
 import keras
@@ -10,8 +11,9 @@ from keras import layers
 from covidcx.errors import RecipeError, did_you_mean
 from covidcx.models.densenet import GROWTH, densenet_features
 from covidcx.models.densenet_names import BLOCKS
+from covidcx.models.resnet18 import resnet18_stages
 
-BACKBONES = ("mobilenet", "efficientnet_b0", "resnet50", "densenet121")
+BACKBONES = ("mobilenet", "mobilenet_v2", "efficientnet_b0", "resnet18", "resnet50", "vgg19", "densenet121")
 _MOMENTUM = 0.97
 
 
@@ -24,8 +26,10 @@ def cnn_baseline(
     growth: int = GROWTH,
     width: float = 1.0,
     activation: str = "softmax",
+    hidden: tuple[int, ...] = (),
+    output: str = "probabilities",
 ) -> keras.Model:
-    """Build a backbone, average pooling and one dense layer.
+    """Build a backbone, average pooling, dense layers where asked for, and the output.
 
     Args:
         input_shape: height, width and channels; multiples of 32 for DenseNet.
@@ -34,11 +38,13 @@ def cnn_baseline(
         dropout: dropping rate before the output.
         blocks: DenseNet's dense layers per block; the default is DenseNet-121.
         growth: DenseNet's growth rate; 32 in DenseNet-121.
-        width: MobileNet's width multiplier.
+        width: factor on the filters of both MobileNets and of ResNet-18.
         activation: `softmax` for classes that exclude each other, `sigmoid` for findings that do not.
+        hidden: units of fully connected layers with ReLU between pooling and output.
+        output: name of the output, such as `infection` where one of `covidcx.training.heads` teaches it.
 
     Returns:
-        Model from float32 N x H x W x C in 0..1 to `{"probabilities": N x classes}`.
+        Model from float32 N x H x W x C in 0..1 to `{output: N x classes}`.
 
     Raises:
         RecipeError: the backbone is unknown.
@@ -47,10 +53,12 @@ def cnn_baseline(
         raise RecipeError(f"unknown backbone {backbone!r}.{did_you_mean(backbone, BACKBONES)}")
     image = layers.Input(tuple(input_shape), name="image")
     x = layers.GlobalAveragePooling2D(name="pool")(_features(backbone, image, blocks, growth, width))
+    for i, units in enumerate(hidden, 1):
+        x = layers.Dense(units, activation="relu", name=f"fc{i}")(x)
     x = layers.Dropout(dropout, name="dropout")(x)
-    units, output = (1, "sigmoid") if classes == 2 and activation == "softmax" else (classes, activation)
-    probabilities = layers.Dense(units, activation=output, dtype="float32", name="probabilities")(x)
-    model = keras.Model(image, {"probabilities": probabilities}, name="cnn_baseline")
+    units, kind = (1, "sigmoid") if classes == 2 and activation == "softmax" else (classes, activation)
+    found = layers.Dense(units, activation=kind, dtype="float32", name=output)(x)
+    model = keras.Model(image, {output: found}, name="cnn_baseline")
     for layer in model.layers:
         if isinstance(layer, layers.BatchNormalization):
             layer.momentum = _MOMENTUM
@@ -62,13 +70,18 @@ def _features(
 ) -> keras.KerasTensor:
     if backbone == "densenet121":
         return densenet_features(image, blocks, growth)[32]
+    if backbone == "resnet18":
+        return resnet18_stages(image, width)[-1]
     settings = {"include_top": False, "weights": None}
     if backbone == "resnet50":
         return keras.applications.ResNet50(input_tensor=image, **settings).output
-    if backbone == "mobilenet":
-        # MobileNet was published for -1..1.
+    if backbone == "vgg19":
+        return keras.applications.VGG19(input_tensor=image, **settings).output
+    if backbone in ("mobilenet", "mobilenet_v2"):
+        # Both were published for -1..1.
         x = layers.Rescaling(2.0, -1.0, name="mobilenet_scaling")(image)
-        return keras.applications.MobileNet(input_tensor=x, alpha=width, **settings).output
+        network = keras.applications.MobileNet if backbone == "mobilenet" else keras.applications.MobileNetV2
+        return network(input_tensor=x, alpha=width, **settings).output
     # keras.applications' EfficientNet scales 0..255 itself.
     x = layers.Rescaling(255.0, name="efficientnet_scaling")(image)
     return keras.applications.EfficientNetB0(input_tensor=x, **settings).output

@@ -61,6 +61,16 @@ def test_every_baseline_answers_with_probabilities(backbone):
     np.testing.assert_allclose(answer.sum(axis=1), 1, atol=1e-5)
 
 
+@pytest.mark.parametrize(("backbone", "count"), [("mobilenet_v2", 2_257_984), ("vgg19", 20_024_384)])
+def test_the_comparisons_of_comit_net_have_two_sigmoids_behind_fully_connected_layers(backbone, count):
+    model = build("cnn-baseline", input_shape=(32, 32, 3), backbone=backbone, hidden=(16, 8), classes=2,
+                  activation="sigmoid", output="infection")  # fmt: skip
+    pooled = model.get_layer("pool").output.shape[-1]
+    assert model.count_params() == count + pooled * 16 + 16 + 16 * 8 + 8 + 8 * 2 + 2
+    answer = np.asarray(model(np.random.default_rng(0).random((2, 32, 32, 3), np.float32))["infection"])
+    assert answer.shape == (2, 2) and (answer > 0).all() and (answer < 1).all()
+
+
 def test_an_unknown_backbone_gets_a_hint():
     with pytest.raises(RecipeError, match="Did you mean 'resnet50'"):
         build("cnn-baseline", backbone="resnet")

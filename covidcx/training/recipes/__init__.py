@@ -13,6 +13,10 @@ __all__ = ["PRETRAININGS", "RECIPES", "get", "get_pretraining", "names", "pretra
 
 RECIPES: dict[str, str] = {
     "lung-unet": "covidcx.training.recipes.lung_unet",
+    "comit-densenet121": "covidcx.training.recipes.comit_densenet121",
+    "comit-mobilenet-v2": "covidcx.training.recipes.comit_mobilenet_v2",
+    "comit-resnet18": "covidcx.training.recipes.comit_resnet18",
+    "comit-vgg19": "covidcx.training.recipes.comit_vgg19",
     "mask-rcnn-lung": "covidcx.training.recipes.mask_rcnn_lung",
     "mask-rcnn-disease": "covidcx.training.recipes.mask_rcnn_disease",
     "frontal-gate": "covidcx.training.recipes.frontal_gate",

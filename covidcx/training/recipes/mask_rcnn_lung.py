@@ -1,6 +1,7 @@
 """Mask R-CNN on lungs, a comparison of COMiT-Net's segmentation (section 4.1, Fig. 5).
 
 Command: `covidcx train mask-rcnn-lung --data MANIFEST --out runs/mask-rcnn-lung`
+Cost and result: `docs/results/comit-net/figure-5/README.md` and those beside it.
 
 As the paper says (section 3.3): 224 pixels, batch 16, 25 epochs, SGD of learning rate 0.001 and momentum 0.9. The
 paper starts from torchvision's weights, which are not to be had here; from a random start the rate is ten times too

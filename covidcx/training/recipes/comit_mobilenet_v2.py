@@ -1,0 +1,13 @@
+"""MobileNetV2 with fully connected layers, a comparison of COMiT-Net's fourth task (Table 4).
+
+Command: `covidcx train comit-mobilenet-v2 --data MANIFEST --out runs/comit-mobilenet-v2`
+Cost and result: `docs/results/comit-net/table-4/README.md`. Settings as `comit-resnet18`.
+"""
+
+from dataclasses import replace
+
+from covidcx.training.recipe import ModelSettings
+from covidcx.training.recipes.comit_resnet18 import HEAD
+from covidcx.training.recipes.comit_resnet18 import RECIPE as RESNET18
+
+RECIPE = replace(RESNET18, name="comit-mobilenet-v2", model=ModelSettings("cnn-baseline", {"backbone": "mobilenet_v2", **HEAD}))
