@@ -9,6 +9,7 @@ import tiny_runs
 
 from covidcx.data.cache import prepare_manifest
 from covidcx.data.copies import COPIES, change
+from covidcx.data.instances import join_instances
 from covidcx.data.manifest import Manifest
 from covidcx.errors import ManifestError, RecipeError
 from covidcx.training import heads, train
@@ -190,3 +191,19 @@ def _silent(count):
     targets = {"lung": np.zeros((count, 4, 4, 1)), "disease": np.zeros((count, 4, 4, 1)),
                "healthy": np.full((count, 2), np.nan), "infection": np.full((count, 2), np.nan)}  # fmt: skip
     return targets, {name: np.full(values.shape, 0.5) for name, values in targets.items()}
+
+
+def test_instances_have_planes_of_their_own_and_missing_masks_stay_missing(table, prepared):
+    head, whole = heads.get("lung-instances"), heads.get("lung")
+    planes, masks = head.targets(table, prepared), whole.targets(table, prepared)
+    assert planes.shape == (*masks.shape[:3], 2) and planes.dtype == np.int8
+    missing = ~head.known(table)
+    assert missing.any() and (planes[missing] == -1).all()
+    np.testing.assert_array_equal(join_instances(planes) == 1, masks == 1)
+    # What a map is worth does not depend on how the truth is cut.
+    maps = np.random.default_rng(0).random(masks.shape, np.float32)
+    dices = [h.figures(t, maps)["lung_dice"] for h, t in ((head, planes), (whole, masks))]
+    np.testing.assert_array_equal(*dices)
+    losses = [h.loss(RECIPE.loss) for h in (head, whole)]
+    values = [float(loss(t.astype(np.float32), maps)) for loss, t in zip(losses, (planes, masks), strict=True)]
+    assert values[0] == pytest.approx(values[1], rel=1e-5)

@@ -10,4 +10,8 @@ from covidcx.training.recipe import ModelSettings
 from covidcx.training.recipes.comit_resnet18 import HEAD
 from covidcx.training.recipes.comit_resnet18 import RECIPE as RESNET18
 
-RECIPE = replace(RESNET18, name="comit-densenet121", model=ModelSettings("cnn-baseline", {"backbone": "densenet121", **HEAD}))
+RECIPE = replace(
+    RESNET18,
+    name="comit-densenet121",
+    model=ModelSettings("cnn-baseline", {"backbone": "densenet121", **HEAD}),
+)

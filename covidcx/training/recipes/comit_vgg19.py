@@ -10,4 +10,8 @@ from covidcx.training.recipe import ModelSettings
 from covidcx.training.recipes.comit_resnet18 import HEAD
 from covidcx.training.recipes.comit_resnet18 import RECIPE as RESNET18
 
-RECIPE = replace(RESNET18, name="comit-vgg19", model=ModelSettings("cnn-baseline", {"backbone": "vgg19", **HEAD}))
+RECIPE = replace(
+    RESNET18,
+    name="comit-vgg19",
+    model=ModelSettings("cnn-baseline", {"backbone": "vgg19", **HEAD}),
+)
