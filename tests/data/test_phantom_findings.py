@@ -149,3 +149,9 @@ def test_folder_of_another_label_set(tmp_path, name):
 def test_impossible_disease_is_refused(request_, message):
     with pytest.raises(CovidcxError, match=message):
         phantom("cap", 0, 64, **request_)
+
+
+def test_air_far_from_the_pleura_is_still_a_number():
+    """Both exponentials of the smooth minimum once vanished there and left NaN in 609 pixels."""
+    made = phantom("atypical", 1872264436, 256, 642980123, day=3)
+    assert made.findings == ("Pneumothorax",) and np.isfinite(made.pixels).all()

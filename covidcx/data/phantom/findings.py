@@ -26,6 +26,7 @@ ALL_LABELS = tuple(dict.fromkeys(label for labels in LABEL_SETS.values() for lab
 HEALTHY = ("normal", "negative")
 _SQUARE = np.ones((3, 3), np.uint8)
 _ROUND = np.float32(14)
+_FAR = np.float32(80)
 OTHER = 192  # in a disease mask: a finding that is no opacity of the lung
 
 # Names as NIH ChestX-ray14 writes them where it has them.
@@ -219,7 +220,9 @@ def _pneumothorax(
     thick = np.float32(gap) * np.clip(np.float32(1.15) - down * np.float32(0.9), 0, 1.2)
     lateral, upper = 1 - thick - across, (down - np.float32(apical * gap * 0.55)) * np.float32(1.2)
     # The smaller of both, rounded where they meet.
-    inner = wavy - cv2.log(cv2.exp(lateral * -_ROUND) + cv2.exp(upper * -_ROUND)) / _ROUND
+    # Far outside the lung both exponentials would vanish, and the logarithm of nothing is no number.
+    soft = (cv2.exp(np.clip(far * -_ROUND, -_FAR, _FAR)) for far in (lateral, upper))
+    inner = wavy - cv2.log(sum(soft)) / _ROUND
     size = masks[side].shape[::-1]
     edge = cv2.resize(inner, size, interpolation=cv2.INTER_LINEAR)
     bare = (edge < 0) & masks[side]

@@ -24,6 +24,7 @@ RECIPES: dict[str, str] = {
     "covid-cxnet-mobile": "covidcx.training.recipes.covid_cxnet_mobile",
     "comit-net": "covidcx.training.recipes.comit_net",
     "comit-net-small": "covidcx.training.recipes.comit_net_small",
+    "siim-baseline": "covidcx.training.recipes.siim_baseline",
 }
 
 PRETRAININGS: dict[str, str] = {
