@@ -17,6 +17,11 @@ HEADS: dict[str, str] = {
     "disease-instances": "covidcx.training.heads.disease_instances",
     "healthy": "covidcx.training.heads.healthy",
     "infection": "covidcx.training.heads.infection",
+    "appearance": "covidcx.training.heads.appearance",
+    "opacity": "covidcx.training.heads.opacity",
+    "presence": "covidcx.training.heads.presence",
+    "findings": "covidcx.training.heads.findings",
+    "observations": "covidcx.training.heads.observations",
 }
 
 

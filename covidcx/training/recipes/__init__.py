@@ -25,6 +25,9 @@ RECIPES: dict[str, str] = {
     "comit-net": "covidcx.training.recipes.comit_net",
     "comit-net-small": "covidcx.training.recipes.comit_net_small",
     "siim-baseline": "covidcx.training.recipes.siim_baseline",
+    "siim-findings": "covidcx.training.recipes.siim_findings",
+    "siim-opacity": "covidcx.training.recipes.siim_opacity",
+    "siim-multitask": "covidcx.training.recipes.siim_multitask",
 }
 
 PRETRAININGS: dict[str, str] = {
