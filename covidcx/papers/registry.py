@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 PAPERS: dict[str, str] = {
     "covid-cxnet": "covidcx.papers.covid_cxnet",
+    "siim": "covidcx.papers.siim",
 }
 
 
