@@ -16,7 +16,7 @@ from covidcx.errors import ManifestError, MissingDataError
 from covidcx.papers.item import Context
 from covidcx.training.heads.appearance import CLASSES
 from covidcx.training.heads.findings import truth_of
-from covidcx.training.heads.opacity import NO_OPACITY, OPACITIES
+from covidcx.training.heads.opacity import FREE, OPACITIES, unread
 
 FOLDS = 5
 NEGATIVE, POSITIVE = "negative", "positive"
@@ -85,7 +85,7 @@ def opacity_set(context: Context) -> Context:
     """Return what stage 2 learns from: images with and without opacities, and boxes (the RSNA challenge).
 
     On the phantom that is a third phantom: normal chests and pneumonias. Of real images it is the manifest's rows of
-    label normal or other, and of label cap where a box is drawn.
+    label normal, of label other where a reader saw no opacity, and of label cap where a box is drawn.
 
     Raises:
         MissingDataError: the manifest has none.
@@ -94,7 +94,8 @@ def opacity_set(context: Context) -> Context:
         return _phantom(context, "phantom-opacities", "covid-cxnet", 2)
     frame = context.manifest.frame
     drawn = (frame["label"] == "cap") & frame["image"].isin(OPACITIES.boxes(context.manifest))
-    keep = (frame["label"].isin(NO_OPACITY) & (frame["label"] != NEGATIVE)) | drawn
+    free = frame["label"].isin(FREE) & (frame["label"] != NEGATIVE) & ~unread(context.manifest)
+    keep = free | drawn
     return _pretraining(context, "opacities", frame[keep], "boxes of opacities (covidcx data prepare rsna)")
 
 
