@@ -148,7 +148,7 @@ def build_model(recipe: Recipe, spec: dict[str, Any], steps: int, task: Task) ->
     from covidcx.training.start import seeded_build, start_from
 
     model = seeded_build(spec, recipe.seed)
-    start_from(model, recipe.initial_weights)
+    start_from(model, recipe.initial_weights, recipe.initial_layers)
     losses, weights = task.losses(), task.loss_weights()
     for name in losses:
         if name not in model.output:

@@ -110,6 +110,7 @@ class Recipe:
             as many steps as all images with one.
         initial_weights: weights file to start from, filled in by layer name; `imagenet` for the published weights of
             the model's backbone, downloaded; `random` or None for a random start.
+        initial_layers: which layers take part in that: `all` that are in the file, or the `encoder`'s alone.
         heads: names of `covidcx.training.heads` that are trained together (`multi`).
         head_splits: training splits that a head learns from, all of `train_splits` where it is absent: for images
             that are to teach some heads and not others.
@@ -142,6 +143,7 @@ class Recipe:
     label_share: float = 1.0
     passes: int = 1
     initial_weights: str | None = None
+    initial_layers: Literal["all", "encoder"] = "all"
     heads: tuple[str, ...] = ()
     head_splits: dict[str, tuple[str, ...]] = field(default_factory=dict)
     copies: tuple[str, ...] = ()

@@ -12,6 +12,7 @@ import keras
 
 from covidcx.errors import WeightsError
 from covidcx.models import build
+from covidcx.models.encoders import encoder_of
 from covidcx.models.restore import FORMAT, by_path, read_weights
 from covidcx.models.torch_mobilenet import load_torch_mobilenet
 from covidcx.models.vgg16_weights import has_vgg16, imagenet_vgg16
@@ -49,13 +50,14 @@ def seeded(seed: int) -> Iterator[None]:
         random.setstate(before)
 
 
-def start_from(model: keras.Model, source: str | None) -> tuple[str, ...]:
+def start_from(model: keras.Model, source: str | None, layers: str = "all") -> tuple[str, ...]:
     """Give a model the first weights that a recipe names.
 
     Args:
         model: the model, freshly built.
         source: `imagenet` for the published weights of its backbone, which are downloaded; `random` or None for the
             seeded ones that it has; else what `transfer` takes.
+        layers: see `transfer`.
 
     Returns:
         What was taken over.
@@ -65,10 +67,10 @@ def start_from(model: keras.Model, source: str | None) -> tuple[str, ...]:
     """
     if source in (None, RANDOM):
         return ()
-    return tuple(_fill_published(model, None)) if source == IMAGENET else transfer(model, Path(source))
+    return tuple(_fill_published(model, None)) if source == IMAGENET else transfer(model, Path(source), layers)
 
 
-def transfer(model: keras.Model, path: Path) -> tuple[str, ...]:
+def transfer(model: keras.Model, path: Path, layers: str = "all") -> tuple[str, ...]:
     """Take over the weights of a file whose name and shape the model shares; the others stay as they are.
 
     Args:
@@ -76,6 +78,7 @@ def transfer(model: keras.Model, path: Path) -> tuple[str, ...]:
         path: weights file written by covidcx, the folder of a bundle or of a finished run, or a published file for
             the model's backbone: CheXNet, torchxrayvision or ImageNet for DenseNet-121, torchvision's MobileNetV2,
             keras.applications' VGG16.
+        layers: `all` of the model's layers, or the `encoder`'s alone (`covidcx.models.encoders`).
 
     Returns:
         Paths of the variables taken over.
@@ -90,7 +93,7 @@ def transfer(model: keras.Model, path: Path) -> tuple[str, ...]:
         path = found[0]
     if not _own_format(path):
         return tuple(_fill_published(model, path))
-    stored, variables = read_weights(path), by_path(model)
+    stored, variables = read_weights(path), by_path(model if layers == "all" else encoder_of(model))
     fits = tuple(key for key, v in variables.items() if key in stored and stored[key].shape == tuple(v.shape))
     if not fits:
         raise WeightsError(f"{path} shares no variable with model {model.name!r}; was it written for another one?")

@@ -6,6 +6,8 @@ Command: `covidcx train siim-baseline --data MANIFEST --out runs/siim-baseline`
 of the multi-task recipes, or from self-supervision; the paper does not say what its baseline started from.
 
 The paper names no number of epochs for this stage; its pre-training stages take 30, as here.
+
+Cost: 1.4 s a step of 16 on two cores, 277 steps an epoch on 70% of SIIM: a GPU's work. Result: `docs/results/siim/`.
 """
 
 from covidcx.data.augment import Augmentation

@@ -3,6 +3,9 @@
 Command: `covidcx train siim-findings --data NIH.csv --out runs/siim-findings`, with NIH.csv from
 `covidcx data prepare nih`. For CheXpert add `--set heads=observations` and `--set labels=` with its twelve
 observations. The paper takes CheXpert; ChestX-ray14 is the default because anyone can have it.
+
+Cost: 1.4 s a step of 16 on two cores, about 5,000 steps an epoch on ChestX-ray14: a GPU's work.
+Result: `docs/results/siim/` (on the phantom).
 """
 
 from dataclasses import replace

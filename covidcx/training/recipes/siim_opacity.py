@@ -2,6 +2,9 @@
 
 Command: `covidcx train siim-opacity --data RSNA.csv --out runs/siim-opacity --set initial_weights=runs/siim-findings`,
 with RSNA.csv from `covidcx data prepare rsna` and `covidcx data split`. The encoder starts from stage 1, by name.
+
+Cost: about 1,400 steps an epoch on 85% of RSNA's 26,684 images, more than `siim-baseline`'s 1.4 s each on two cores.
+Result: `docs/results/siim/` (on the phantom).
 """
 
 from dataclasses import replace
