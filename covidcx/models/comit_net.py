@@ -25,8 +25,6 @@ def comit_net(
 ) -> keras.Model:
     """Build the multi-task network.
 
-    A block's last ReLU follows its pooling, which gives the same numbers and lets the unpooling see maps without ties.
-
     Args:
         input_shape: height and width, multiples of 32, and channels.
         width: factor on all numbers of filters and units; 1 is the paper's network.
@@ -49,22 +47,15 @@ def comit_net(
     if any(side % 2 ** len(BLOCKS) for side in input_shape[:2]):
         raise RecipeError(f"COMiT-Net takes sides that are multiples of 32, received {tuple(input_shape)}")
     image = layers.Input(tuple(input_shape), name="image")
-    x, places = image, []
-    for b, (filters, convolutions) in enumerate(BLOCKS, 1):
-        for c in range(1, convolutions):
-            x = _conv(x, _scaled(filters, width), f"block{b}_conv{c}")
-        x = _conv(x, _scaled(filters, width), f"block{b}_conv{convolutions}", relu=False)
-        x, place = pool_with_places(x, f"block{b}")
-        x = layers.ReLU(name=f"block{b}_relu")(x)
-        places.append(place)
+    x, places = encode(image, width)
     outputs = {}
     if "lung" in tasks:
-        decoded = _decoder(x, places, width, "lung")
+        decoded = decode(x, places, width, "lung")
         outputs["lung"] = layers.Conv2D(
             2, 3, padding="same", activation="softmax", dtype="float32", name="lung"
         )(decoded)
     if "disease" in tasks:
-        decoded = _decoder(x, places, width, "disease")
+        decoded = decode(x, places, width, "disease")
         outputs["disease"] = layers.Conv2D(
             1, 3, padding="same", activation="sigmoid", dtype="float32", name="disease"
         )(decoded)
@@ -99,7 +90,30 @@ def finding_probabilities(infection: keras.KerasTensor, healthy: keras.KerasTens
     return layers.Concatenate(name="probabilities", dtype="float32")([shares * (1.0 - covid), covid])
 
 
-def _decoder(
+def encode(image: keras.KerasTensor, width: float = 1.0) -> tuple[keras.KerasTensor, list[keras.KerasTensor]]:
+    """Apply VGG16's convolutions, each with batch normalisation.
+
+    A block's last ReLU follows its pooling, which gives the same numbers and lets the unpooling see maps without ties.
+
+    Args:
+        image: N x H x W x C, sides multiples of 32.
+        width: factor on the numbers of filters.
+
+    Returns:
+        The last map, N x H/32 x W/32 x D, and the places of each block's maxima for `decode`.
+    """
+    x, places = image, []
+    for b, (filters, convolutions) in enumerate(BLOCKS, 1):
+        for c in range(1, convolutions):
+            x = _conv(x, _scaled(filters, width), f"block{b}_conv{c}")
+        x = _conv(x, _scaled(filters, width), f"block{b}_conv{convolutions}", relu=False)
+        x, place = pool_with_places(x, f"block{b}")
+        x = layers.ReLU(name=f"block{b}_relu")(x)
+        places.append(place)
+    return x, places
+
+
+def decode(
     x: keras.KerasTensor, places: list[keras.KerasTensor], width: float, name: str
 ) -> keras.KerasTensor:
     """Mirror the encoder: unpool, then as many convolutions; the last of a block has the next one's filters."""

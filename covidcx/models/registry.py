@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 MODELS: dict[str, tuple[str, str, dict]] = {
     "lung-unet": ("covidcx.models.unet", "lung_unet", {"filters": 4, "size": 64}),
     "frontal-gate": ("covidcx.models.frontal_gate", "frontal_gate", {"input_shape": (64, 64, 1), "width": 0.25}),
+    "segnet": ("covidcx.models.segnet", "segnet", {"input_shape": (64, 64, 1), "width": 0.0625}),
     "mask-rcnn": (
         "covidcx.models.mask_rcnn",
         "mask_rcnn",

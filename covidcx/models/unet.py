@@ -4,17 +4,20 @@ import keras
 from keras import layers
 
 
-def lung_unet(filters: int = 32, depth: int = 5, size: int = 256, dropout: float = 0.1) -> keras.Model:
-    """Build the lung segmenter.
+def lung_unet(
+    filters: int = 32, depth: int = 5, size: int = 256, dropout: float = 0.1, output: str = "lung"
+) -> keras.Model:
+    """Build the segmenter.
 
     Args:
         filters: filters of the first level, doubled at each level below: 32 gives 32 to 512, as the reference.
         depth: number of levels.
         size: side of the square input in pixels, a multiple of 2 ** (depth - 1).
         dropout: dropping rate at the lowest level.
+        output: name of the output: `lung`, or `disease` for what COMiT-Net compares with (section 4.1).
 
     Returns:
-        Model from float32 N x size x size x 1 in 0..1 to `{"lung": N x size x size x 1}` probabilities.
+        Model from float32 N x size x size x 1 in 0..1 to `{output: N x size x size x 1}` probabilities.
     """
     image = layers.Input((size, size, 1), name="image")
     skips, x = [], image
@@ -29,8 +32,8 @@ def lung_unet(filters: int = 32, depth: int = 5, size: int = 256, dropout: float
         x = _conv(x, filters * 2**level, 2, f"up{level}_shrink")
         x = layers.Concatenate(name=f"up{level}_concat")([skips[level], x])
         x = _double_conv(x, filters * 2**level, f"up{level}")
-    lung = layers.Conv2D(1, 1, activation="sigmoid", dtype="float32", name="lung")(x)
-    return keras.Model(image, {"lung": lung}, name="lung_unet")
+    mask = layers.Conv2D(1, 1, activation="sigmoid", dtype="float32", name=output)(x)
+    return keras.Model(image, {output: mask}, name="lung_unet")
 
 
 def _double_conv(x: keras.KerasTensor, filters: int, name: str) -> keras.KerasTensor:
