@@ -94,13 +94,13 @@ class Patient:
             dome=rng.uniform(0.10, 0.24),
             lift=(float(lift[0]), float(lift[1])),
             heart=within(rng.normal(0.97 + 0.002 * (age - 50), 0.10), 0.76, 1.35),
-            solid=(rng.uniform(0.22, 0.45), rng.uniform(0.58, 0.92)),
+            solid=(rng.uniform(0.16, 0.36), rng.uniform(0.52, 0.84)),
             axis=rng.normal(0, 0.10),
             knob=rng.uniform(0.13, 0.20) * (0.85 + 0.003 * age),
             breast=breast,
-            bone=rng.uniform(0.55, 1.25) * (1.0 - 0.003 * max(age - 50, 0)),
+            bone=rng.uniform(0.75, 1.45) * (1.0 - 0.003 * max(age - 50, 0)),
             tilt=rng.uniform(0.9, 1.45),
-            pitch=rng.uniform(0.110, 0.128),
+            pitch=rng.uniform(0.120, 0.142),
             curve=rng.normal(0, 0.014),
             hilum=rng.uniform(0.7, 1.35),
             middle=within(rng.normal(0.122, 0.017), 0.085, 0.165),
@@ -198,8 +198,8 @@ def ribs(patient: Patient, pose: Pose, wobble: np.ndarray) -> tuple[np.ndarray, 
     """
     edge = wall(patient, pose)
     number = np.arange(1, RIBS + 1)
-    start = patient.apex + 0.02 + patient.pitch * (number - 1) * (1 - 0.15 * pose.base) + wobble
-    fall = (0.24 + 0.052 * number) * patient.tilt
+    start = patient.apex - 0.05 + patient.pitch * (number - 1) * (1 - 0.15 * pose.base) + wobble
+    fall = (0.40 + 0.062 * number) * patient.tilt
     reach = np.interp(start + 0.45 * fall, edge[:, 1], edge[:, 0]) + 0.022
     reach[:, 0] = 0.40 * patient.width
     last = np.deg2rad(np.where(number < 7, 150 - 2 * number, 140 - 7 * (number - 6)))
@@ -208,9 +208,9 @@ def ribs(patient: Patient, pose: Pose, wobble: np.ndarray) -> tuple[np.ndarray, 
     for angle in (_POSTERIOR, second):
         out = np.sin(angle) ** 0.9
         x = 0.04 + (reach[..., None] - 0.04) * out
-        drop = (1 - np.cos(angle)) / 2
+        drop = (angle / np.pi) ** 1.2
         # The neck of a rib climbs a little before the rib falls.
-        y = start[..., None] + fall[:, None] * drop - 0.034 * np.sin(2 * np.minimum(angle, np.pi / 2))
+        y = start[..., None] + fall[:, None] * drop - 0.026 * np.sin(2 * np.minimum(angle, np.pi / 2))
         curves = np.stack([x * np.array(SIDES)[:, None, None], y], axis=-1)
         deep = np.broadcast_to(-0.38 * np.cos(angle), x.shape)
         halves += [bend(curves, patient).reshape(2 * RIBS, -1, 2), deep.reshape(2 * RIBS, -1)]
@@ -219,12 +219,12 @@ def ribs(patient: Patient, pose: Pose, wobble: np.ndarray) -> tuple[np.ndarray, 
 
 def clavicles(patient: Patient, pose: Pose, lift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the centre lines (2 x N x 2) of both clavicles and their depth (N)."""
-    y = patient.apex + 0.25 - 0.3 * pose.shrug
+    y = patient.apex + 0.19 - 0.3 * pose.shrug
     x = patient.width
     up = np.zeros((2, 6))
     up[:, 2:] = lift[:, None] + 0.8 * pose.shrug
-    line = np.array([(0.062, 0.02), (0.16 * x, 0.005), (0.34 * x, -0.055), (0.52 * x, -0.15), (0.70 * x, -0.205),
-                     (0.92 * x, -0.20)])  # fmt: skip
+    line = np.array([(0.060, 0.03), (0.16 * x, 0.015), (0.34 * x, -0.055), (0.50 * x, -0.145), (0.66 * x, -0.215),
+                     (0.85 * x, -0.245)])  # fmt: skip
     curves = np.broadcast_to(line, (2, 6, 2)).copy()
     curves[..., 1] += y - up
     curves = smooth(curves * np.array([(-1, 1), (1, 1)])[:, None, :])
@@ -272,14 +272,15 @@ def vertebrae(patient: Patient, rng: np.random.Generator) -> tuple[np.ndarray, n
     blocks = shape[None] * np.stack([half, np.full_like(half, high)], axis=1)[:, None, :]
     blocks[..., 1] += middle[:, None]
     blocks[..., 0] += rng.normal(0, 0.002, len(middle))[:, None]
-    knobs = (ring(10) * (0.011, 0.022))[None, None] + np.zeros((len(middle), 3, 1, 1))
+    knobs = (ring(8) * (0.011, 0.022))[None, None] + np.zeros((len(middle), 3, 1, 1))
     knobs[..., 1] += middle[:, None, None]
     knobs[..., 0] += (np.array([-0.58, 0.0, 0.58])[None] * half[:, None])[..., None]
-    return bend(blocks, patient), bend(knobs.reshape(-1, 10, 2), patient)
+    return bend(blocks, patient), bend(knobs.reshape(-1, 8, 2), patient)
 
 
 def branches(
-    rng: np.random.Generator, root: np.ndarray, heading: np.ndarray, length: np.ndarray, depth: int
+    rng: np.random.Generator, root: np.ndarray, heading: np.ndarray, length: np.ndarray, depth: int,
+    shorter: float = 0.74,
 ) -> list[np.ndarray]:
     """Grow trees of vessels or bronchi.
 
@@ -289,6 +290,7 @@ def branches(
         heading: K, their heading in radians (0 is image right, pi / 2 down).
         length: K, their length.
         depth: generations.
+        shorter: length of a branch against the one it springs from.
 
     Returns:
         One array per generation, stems first: curves x 4 x 2.
@@ -304,7 +306,7 @@ def branches(
         curves = start[:, None, :] + np.cumsum(step, axis=1) - step[:, :1]
         grown.append(curves)
         start = np.repeat(curves[:, -1], 2, axis=0)
-        length = np.repeat(length * 0.74, 2)
+        length = np.repeat(length * shorter, 2)
         fork = rng.uniform(0.18, 0.52, len(heading))
         heading = (np.repeat(heading + sway, 2).reshape(-1, 2) + np.stack([fork, -fork], axis=1)).ravel()
     return grown

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from covidcx.data.phantom.anatomy import FRONT, Patient
-from covidcx.data.phantom.frame import Frame, Pose, ring, smooth
+from covidcx.data.phantom.frame import Frame, Pose, blur, ring, smooth
 
 _FONTS = (cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_COMPLEX)
 _METAL = np.float32(6.0 / 255)  # cm of water that a layer's grey level stands for
@@ -22,7 +22,7 @@ def wires(rng: np.random.Generator, frame: Frame, patient: Patient, pose: Pose) 
     Returns:
         float32, H x W: cm of water that attenuate as much, or None where there is nothing.
     """
-    odds = (0.50, 0.20, 0.18, 0.22, 0.05) if pose.view == "AP" else (0.06, 0.0, 0.01, 0.03, 0.03)
+    odds = (0.26, 0.20, 0.16, 0.20, 0.05) if pose.view == "AP" else (0.06, 0.0, 0.01, 0.03, 0.03)
     there = rng.random(len(odds)) < odds
     if not there.any():
         return None
@@ -30,7 +30,7 @@ def wires(rng: np.random.Generator, frame: Frame, patient: Patient, pose: Pose) 
     for draw, wanted in zip((_leads, _tube, _feeding_tube, _central_line, _pacemaker), there, strict=True):
         if wanted:
             draw(rng, frame, layer, patient)
-    return cv2.GaussianBlur(layer, (0, 0), max(frame.size / 900, 0.4)) * _METAL
+    return blur(layer, max(frame.size / 900, 0.4)) * _METAL
 
 
 def _leads(rng: np.random.Generator, frame: Frame, layer: np.ndarray, patient: Patient) -> None:
@@ -39,9 +39,9 @@ def _leads(rng: np.random.Generator, frame: Frame, layer: np.ndarray, patient: P
         away = (rng.choice((-1.3, 1.3)), rng.uniform(-0.4, 1.2))
         middle = ((x + away[0]) / 2 + rng.normal(0, 0.25), (y + away[1]) / 2 + rng.normal(0, 0.3))
         frame.stroke(layer, smooth([(x, y), middle, away]), rng.uniform(40, 90), 0.008, z=FRONT)
-        spot = ring() * 0.025 + (x, y)
-        frame.fill(layer, spot, 90, z=FRONT)
-        frame.stroke(layer, spot, 190, 0.009, z=FRONT)
+        spot = ring() * 0.020 + (x, y)
+        frame.fill(layer, spot, 70, z=FRONT)
+        frame.stroke(layer, spot, 120, 0.008, z=FRONT)
 
 
 def _tube(rng: np.random.Generator, frame: Frame, layer: np.ndarray, patient: Patient) -> None:
@@ -138,17 +138,17 @@ def shutter(rng: np.random.Generator, size: int) -> np.ndarray | None:
     Returns:
         float32, H x W, 1 inside the field, or None where the whole detector was exposed.
     """
-    kind, bars = rng.random(), rng.uniform(0.0, 0.10, 4)
-    if kind > 0.34:
+    kind, bars = rng.random(), rng.uniform(0.0, 0.08, 4)
+    if kind > 0.16:
         return None
     # A collimator cuts a little off all sides; letterbox bars (scans, screenshots) lie on two opposite ones.
     near, far = bars[:2] / 2, 1 - bars[2:] / 2
-    if kind > 0.24:
+    if kind > 0.09:
         flat = rng.random() < 0.7
         near, far = (np.array((0.0, bars[0])), np.array((1.0, 1 - bars[1]))) if flat else (
             np.array((bars[0], 0.0)), np.array((1 - bars[1], 1.0)))  # fmt: skip
     corners = np.array([(near[0], near[1]), (far[0], near[1]), (far[0], far[1]), (near[0], far[1])])
-    turn = np.deg2rad(rng.normal(0, 0.8 if kind <= 0.24 else 0.0))
+    turn = np.deg2rad(rng.normal(0, 0.8 if kind <= 0.09 else 0.0))
     corners = (corners - 0.5) @ np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]) + 0.5
     layer = np.zeros((size, size), np.uint8)
     cv2.fillPoly(layer, [np.round(corners * size).astype(np.int32)], 255.0, cv2.LINE_AA)

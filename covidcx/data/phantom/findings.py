@@ -93,8 +93,9 @@ def disease(
     for side, field in fields.items():
         # A pixel or two beyond the outline there still is air, since its map is a coarser one.
         grown = cv2.dilate(masks[side].view(np.uint8), _SQUARE, iterations=max(round(len(whole) / 300), 1))
-        whole += cv2.resize(field, whole.shape[::-1], interpolation=cv2.INTER_LINEAR) * grown
-    return Change(names, np.clip(whole, -0.3, 0.95), **extra)
+        large = cv2.resize(field, whole.shape[::-1], interpolation=cv2.INTER_LINEAR)
+        cv2.add(whole, large, whole, grown)
+    return Change(names, np.clip(whole, -0.3, 0.95, out=whole), **extra)
 
 
 def findings(label: str) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import numpy as np
 
 SHIFT = 4  # fractional bits of OpenCV's drawing coordinates
 WAVES = 3
+_KNOTS = 14  # points a side from which the inverse of the warp is enlarged
 
 
 @dataclass(frozen=True)
@@ -113,10 +114,11 @@ class Frame:
         """Project points (..., 2) at depth z onto the frame's plane: rotation, lean and the cone of the beam."""
         points = np.asarray(points, dtype=np.float64)
         x, y = points[..., 0], points[..., 1]
-        deep = z * np.cos(self.pose.turn) - x * np.sin(self.pose.turn)
+        cos, sin = self._turned
+        deep = z * cos - x * sin
         grow = 1 + self.pose.cone * deep
-        out = np.empty(np.broadcast_shapes(points.shape, (*np.shape(deep), 2)))
-        out[..., 0] = (x * np.cos(self.pose.turn) + z * np.sin(self.pose.turn)) * grow
+        out = np.empty((*deep.shape, 2))
+        out[..., 0] = (x * cos + z * sin) * grow
         out[..., 1] = (y - self.pose.tip * deep) * grow
         return out
 
@@ -125,23 +127,45 @@ class Frame:
         points = np.asarray(points, dtype=np.float64) if z is None else self.project(points, z)
         return self.warp.moved(points) @ self._matrix + self._offset
 
+    def fixed_all(self, parts: list[tuple[np.ndarray, float | np.ndarray | None]]) -> list[np.ndarray]:
+        """Map several sets of points (..., 2), each with its depth or None, as `fixed` does, but all at once."""
+        flat, shapes = [], []
+        for points, z in parts:
+            shapes.append(points.shape)
+            flat.append((points if z is None else self.project(points, z)).reshape(-1, 2))
+        pixels = self.fixed(np.concatenate(flat))
+        ends = np.cumsum([len(each) for each in flat])[:-1]
+        return [each.reshape(shape) for each, shape in zip(np.split(pixels, ends), shapes, strict=True)]
+
     @cached_property
     def grid(self) -> tuple[np.ndarray, np.ndarray]:
         """Frame x and y of every pixel, each float32, size x size."""
         # The inverse of the warp is smooth: a few points of it, enlarged, serve for all pixels and all sizes.
         step = np.linalg.inv(self._matrix)
         if "error" not in self._shared:
-            places = (np.arange(20) + 0.5) * (self.size / 20) - 0.5
-            flat = (np.stack(np.meshgrid(places, places), axis=-1) - self._offset) @ step
+            places = (np.arange(_KNOTS) + 0.5) * (self.size / _KNOTS) - 0.5
+            flat = np.empty((_KNOTS, _KNOTS, 2))
+            flat[..., 0], flat[..., 1] = places - self._offset[0], places[:, None] - self._offset[1]
+            flat = flat.reshape(-1, 2) @ step
             back = flat
-            for _ in range(3):
+            for _ in range(2):
                 back = flat - (self.warp.moved(back) - back)
-            self._shared["error"] = (back - flat).astype(np.float32)
+            error = (back - flat).astype(np.float32).T.reshape(2, _KNOTS, _KNOTS)
+            self._shared["error"] = np.ascontiguousarray(error)
         span = np.arange(self.size)
-        right, down = (span - self._offset[0])[:, None] * step[0], (span - self._offset[1])[:, None] * step[1]
-        plain = right.astype(np.float32)[None, :, :] + down.astype(np.float32)[:, None, :]
-        error = cv2.resize(self._shared["error"], (self.size, self.size), interpolation=cv2.INTER_LINEAR)
-        return tuple(cv2.split(cv2.add(plain, error)))
+        right = ((span - self._offset[0])[:, None] * step[0]).astype(np.float32)
+        down = ((span - self._offset[1])[:, None] * step[1]).astype(np.float32)
+        axes = []
+        for i in range(2):
+            axis = cv2.resize(self._shared["error"][i], (self.size, self.size), interpolation=cv2.INTER_LINEAR)
+            axis += right[None, :, i]
+            axis += down[:, None, i]
+            axes.append(axis)
+        return tuple(axes)
+
+    @cached_property
+    def _turned(self) -> tuple[float, float]:
+        return float(np.cos(self.pose.turn)), float(np.sin(self.pose.turn))
 
     @cached_property
     def _matrix(self) -> np.ndarray:
@@ -177,10 +201,11 @@ class Frame:
     def stroke(
         self, layer: np.ndarray, curves: np.ndarray | list[np.ndarray], value: float, width: float, **how
     ) -> None:
-        """Draw open curves (N x 2, K x N x 2 or a list) of a width in frame units on a uint8 layer."""
+        """Draw open curves (N x 2, K x N x 2 or a list) of a width in frame units on a uint8 layer; see `fill`."""
         pixels = max(1, round(width * self.unit))
+        kind = cv2.LINE_AA if how.pop("smooth", True) else cv2.LINE_8
         value *= min(1.0, width * self.unit)  # thinner than a pixel: fainter instead
-        cv2.polylines(layer, self._fixed(curves, **how), False, float(value), pixels, cv2.LINE_AA, SHIFT)
+        cv2.polylines(layer, self._fixed(curves, **how), False, float(value), pixels, kind, SHIFT)
 
     def blank(self) -> np.ndarray:
         """Return an empty uint8 layer."""
@@ -251,3 +276,8 @@ def clouds(rng: np.random.Generator, size: int, cells: int, octaves: int = 3) ->
 def enlarge(image: np.ndarray, size: int) -> np.ndarray:
     """Enlarge a square map to size x size."""
     return image if len(image) == size else cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR)
+
+
+def blur(image: np.ndarray, sigma: float) -> np.ndarray:
+    """Blur by a Gaussian; a narrow one has no weight beyond its neighbours, and three taps are quickly done."""
+    return cv2.GaussianBlur(image, (3, 3) if sigma < 0.65 else (0, 0), sigma)

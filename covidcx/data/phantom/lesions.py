@@ -12,9 +12,9 @@ they are.
 import cv2
 import numpy as np
 
-from covidcx.data.phantom import anatomy
-from covidcx.data.phantom.anatomy import SIDES, Patient, branches, wall
-from covidcx.data.phantom.frame import Frame, Pose, clouds
+from covidcx.data.phantom import anatomy, markings
+from covidcx.data.phantom.anatomy import SIDES, Patient, wall
+from covidcx.data.phantom.frame import Frame, Pose, clouds, within
 
 GROUND_GLASS, CONSOLIDATION = 128, 255
 VISIBLE = 0.10  # share of air replaced from which a reader would outline an opacity
@@ -98,11 +98,9 @@ def lobar(rng: np.random.Generator, lungs: Lungs, extent: float, side: int | Non
     patch = 1 + np.float32(0.10) * clouds(rng, size, 12)
     field = cv2.GaussianBlur(field, (0, 0), size / 160) * np.float32(0.64 + 0.29 * extent) * patch
     tree = lungs.frame.blank()
-    heading = np.linspace(-1.1, 1.6, 10) if side > 0 else np.pi - np.linspace(-1.1, 1.6, 10)
-    root = np.array((side * 0.15, -0.04)) + rng.normal(0, 0.02, (10, 2))
-    for generation, curves in enumerate(branches(rng, root, heading, np.full(10, 0.22), 4)):
-        lungs.frame.stroke(tree, curves, 255, 0.013 * 0.75**generation)
-    air = cv2.GaussianBlur(tree, (0, 0), size / 200) * np.float32(rng.uniform(0.20, 0.50) / 255)
+    number, hilum = int(rng.integers(markings.TREES)), np.array((side * 0.15, -0.07)) + rng.normal(0, 0.02, 2)
+    markings.lay(lungs.frame, tree, markings.bronchi(number), hilum, rng.uniform(0.9, 1.1), side)
+    air = cv2.GaussianBlur(tree * np.float32(rng.uniform(0.20, 0.50) / 255), (0, 0), size / 200)
     return {side: field * (1 - air)}
 
 
@@ -156,25 +154,43 @@ def _patches(
     """Join rounded patches centred at (u, v) in lung coordinates; the first `sure` are there at any extent."""
     across, down = lungs.across[side], lungs.down[side]
     size = lungs.frame.size
-    ragged = clouds(rng, size, 6, 4) * np.float32(0.38)
-    grain = 1 + np.float32(0.16) * clouds(rng, size, 22, 2)
+    reach = clouds(rng, size, 6, 4)
+    reach *= np.float32(0.38)
+    reach += np.float32(1.45)
+    grain = np.float32(0.16) * clouds(rng, size, 22, 2)
     wide, high = rng.uniform(0.16, 0.30, _BLOBS), rng.uniform(0.10, 0.21, _BLOBS)
     strong = rng.uniform(0.15, 0.26, _BLOBS)
     onset = np.concatenate([np.full(sure, -0.5), np.linspace(0.05, 0.95, _BLOBS - sure)])
     clear = np.ones_like(across)
     grown = np.clip((extent - onset) * 2.5, 0, 1)
-    for i in np.flatnonzero(grown):
-        swell = (0.85 + 0.3 * np.clip(extent, 0, 1)) * (0.6 + 0.4 * grown[i])
-        radius = cv2.magnitude((across - np.float32(u[i])) * np.float32(1 / (wide[i] * swell)),
-                               (down - np.float32(v[i])) * np.float32(1 / (high[i] * swell)))  # fmt: skip
-        blob = np.clip(np.float32(1.45) - radius + ragged, 0, 1)
-        clear *= 1 - np.float32((strong[i] + 0.11 * np.clip(extent, 0, 1)) * grown[i]) * blob
-    return cv2.GaussianBlur((1 - clear) * grain, (0, 0), size / 180)
+    much = within(extent, 0, 1)
+    swell = (0.85 + 0.3 * much) * (0.6 + 0.4 * grown)
+    wide, high = (1 / (each * swell) for each in (wide, high))
+    share = ((strong + 0.11 * much) * grown).astype(np.float32)
+    for i in np.flatnonzero(grown).tolist():
+        blob = cv2.magnitude(_scaled(across, u[i], wide[i]), _scaled(down, v[i], high[i]))
+        np.subtract(reach, blob, out=blob)
+        np.minimum(np.maximum(blob, 0, out=blob), 1, out=blob)
+        blob *= -share[i]
+        blob += 1
+        clear *= blob
+    np.subtract(1, clear, out=clear)
+    grain += 1
+    grain *= clear
+    return cv2.GaussianBlur(grain, (0, 0), size / 180)
+
+
+def _scaled(field: np.ndarray, middle: float, scale: float) -> np.ndarray:
+    out = field * np.float32(scale)
+    out -= np.float32(middle * scale)
+    return out
 
 
 def _ramp(distance: np.ndarray, softness: float) -> np.ndarray:
     """0 outside, 1 inside, with a border of +- `softness`."""
-    return np.clip(np.float32(0.5) + distance * np.float32(0.5 / softness), 0, 1)
+    ramp = distance * np.float32(0.5 / softness)
+    ramp += np.float32(0.5)
+    return np.minimum(np.maximum(ramp, 0, out=ramp), 1, out=ramp)
 
 
 def course(label: str, rng: np.random.Generator, day: float) -> float:
@@ -194,9 +210,10 @@ def course(label: str, rng: np.random.Generator, day: float) -> float:
 def mask(share: np.ndarray) -> np.ndarray:
     """Turn replaced air into a reader's mask: uint8, 0, `GROUND_GLASS` or `CONSOLIDATION`."""
     soft = cv2.GaussianBlur(share, (0, 0), max(share.shape[0] / 200, 0.8))
-    soft *= share > 0
-    seen, dense = (soft >= VISIBLE).view(np.uint8), (soft >= DENSE).view(np.uint8)
-    return seen * np.uint8(GROUND_GLASS) + dense * np.uint8(CONSOLIDATION - GROUND_GLASS)
+    seen = (soft >= VISIBLE).view(np.uint8) * np.uint8(GROUND_GLASS)
+    seen += (soft >= DENSE).view(np.uint8) * np.uint8(CONSOLIDATION - GROUND_GLASS)
+    seen *= (share > 0).view(np.uint8)
+    return seen
 
 
 def boxes(disease: np.ndarray) -> tuple[tuple[int, int, int, int], ...]:

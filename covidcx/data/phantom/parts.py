@@ -1,4 +1,4 @@
-"""What the beam passes through in the soft parts: lungs, heart, trunk and vessels as maps in cm of water."""
+"""What the beam passes through in the soft parts: lungs, heart and trunk as maps in cm of water."""
 
 import cv2
 import numpy as np
@@ -20,7 +20,7 @@ def outlines(frame: Frame, patient: Patient, pose: Pose) -> dict[int, np.ndarray
 def lungs(frame: Frame, shapes: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
     """Return the mask of either lung: bool, H x W, for side -1 (right) and +1 (left)."""
     masks = {}
-    for side, shape in shapes.items():
+    for side, shape in zip(shapes, frame.fixed_all([(shape, None) for shape in shapes.values()]), strict=True):
         layer = frame.blank()
         frame.fill(layer, shape, 1, smooth=False)
         masks[side] = layer.view(bool)
@@ -34,10 +34,15 @@ def dome(inside: np.ndarray, radius: float) -> np.ndarray:
         inside: uint8, H x W, 255 inside, anti-aliased.
         radius: in pixels.
     """
-    depth = cv2.distanceTransform((inside > 127).view(np.uint8), cv2.DIST_L2, 5)
-    rest = 1 - np.minimum(depth / np.float32(radius), 1)
+    rest = cv2.distanceTransform((inside > 127).view(np.uint8), cv2.DIST_L2, 5)
+    rest *= np.float32(-1 / radius)
+    rest += 1
+    np.maximum(rest, 0, out=rest)
+    np.multiply(rest, rest, out=rest)
+    np.sqrt(np.subtract(1, rest, out=rest), out=rest)
+    rest *= inside * np.float32(1 / 255)
     # The outline's pixel steps would show where the thickness rises steeply.
-    return cv2.GaussianBlur(np.sqrt(1 - rest * rest) * (inside * np.float32(1 / 255)), (0, 0), 0.9)
+    return cv2.GaussianBlur(rest, (5, 5), 0.9)
 
 
 def air(
@@ -45,8 +50,11 @@ def air(
 ) -> np.ndarray:
     """Tissue that the lungs' air stands in for, in cm of water, before heart and great vessels take their place."""
     layer = frame.blank()
-    for shape in shapes.values():
-        frame.fill(layer, shape)
+    top, low, x = patient.apex + 0.16, patient.low, patient.middle + 0.02
+    midline = anatomy.bend(np.array([(-x, top), (x, top), (x, low), (-x, low)]), patient)
+    *outlines, between = frame.fixed_all([*((shape, None) for shape in shapes.values()), (midline, 0.6 * SPINE)])
+    for outline in outlines:
+        frame.fill(layer, outline)
     # Neither the midline, where the lungs nearly touch before the spine, nor the diaphragm thins a lung out as the
     # chest wall does: the beam that grazes a dome has lung before and behind it. So the rounded body goes on there,
     # and is cut at the outlines; towards the midline, under the mediastinum, the cut is soft.
@@ -54,10 +62,10 @@ def air(
     step = round(0.32 * frame.unit)
     body[step:] = layer[:-step]
     body = cv2.max(layer, body)
-    top, low, x = patient.apex + 0.16, patient.low, patient.middle + 0.02
-    frame.fill(body, anatomy.bend(np.array([(-x, top), (x, top), (x, low), (-x, low)]), patient), z=0.6 * SPINE)
-    cut = cv2.GaussianBlur(layer, (0, 0), 0.022 * frame.unit, sigmaY=0.8)
-    thick = dome(body, rng.uniform(0.16, 0.26) * frame.unit) * (cut * np.float32(1 / 255))
+    frame.fill(body, between)
+    cut = cv2.GaussianBlur(layer * np.float32(1 / 255), (0, 0), 0.022 * frame.unit, sigmaY=0.8)
+    thick = dome(body, rng.uniform(0.16, 0.26) * frame.unit)
+    thick *= cut
     # Behind the domes the lung reaches lower; it shows through the liver, faintly.
     drop = max(round(rng.uniform(0.05, 0.13) * frame.unit), 1)
     body[:drop], body[drop:] = 0, layer[:-drop]
@@ -66,7 +74,7 @@ def air(
     _, y = frame.grid
     high = np.float32(rng.uniform(0.50, 0.75))
     height = np.clip((y - np.float32(patient.apex)) * np.float32(1 / 0.45), 0, 1)
-    low = 1 - np.float32(rng.uniform(0.0, 0.35)) * np.clip((y - np.float32(0.05)) * np.float32(1 / 0.5), 0, 1)
+    low = 1 - np.float32(rng.uniform(0.0, 0.22)) * np.clip((y - np.float32(0.05)) * np.float32(1 / 0.5), 0, 1)
     thick *= (high + (1 - high) * height) * low * np.float32(AIRY * patient.depth)
     thick *= 1 + np.float32(0.05) * clouds(rng, frame.size, 5, 2)
     return thick
@@ -79,19 +87,19 @@ def middle(frame: Frame, patient: Patient, pose: Pose, size: float = 1.0) -> np.
     edge, core = patient.solid
     # The rounding is smooth; half the pixels will do for it.
     small = cv2.resize(layer, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-    rounded = enlarge(dome(small, 0.085 * frame.unit), frame.size)
+    rounded = enlarge(dome(small, 0.12 * frame.unit), frame.size)
     solid = rounded * np.float32(core - edge) + layer * np.float32(edge / 255)
-    return cv2.GaussianBlur(solid, (0, 0), max(0.008 * frame.unit, 0.5))
+    return cv2.GaussianBlur(solid, (0, 0), max(0.011 * frame.unit, 0.5))
 
 
 def flesh(frame: Frame, patient: Patient, pose: Pose, rng: np.random.Generator) -> np.ndarray:
     """Soft tissue of trunk, neck, head, arms and breasts less trachea and bowel gas, in cm of water."""
     x, y = frame.grid
     water = _trunk(frame, patient, pose, rng.uniform((0.76, 0.62), (1.04, 1.16)))
-    limbs = frame.blank()
-    frame.stroke(limbs, anatomy.arms(patient, pose), 255, 0.24 + 0.5 * patient.flesh)
-    small = cv2.resize(limbs, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-    limb = enlarge(dome(small, 0.06 * frame.unit), frame.size) * np.float32(9 + 12 * patient.flesh)
+    half = frame.coarse(frame.size // 2)
+    limbs = half.blank()
+    half.stroke(limbs, anatomy.arms(patient, pose), 255, 0.24 + 0.5 * patient.flesh, smooth=False)
+    limb = enlarge(dome(limbs, 0.12 * half.unit), frame.size) * np.float32(9 + 12 * patient.flesh)
     water = np.maximum(water, limb) + np.float32(0.25) * np.minimum(water, limb)
     crown = np.float32(patient.apex - 0.85 + pose.chin)
     skull = 1 - (x * np.float32(1 / 0.34)) ** 2 - ((y - crown) * np.float32(1 / 0.50)) ** 2
@@ -99,11 +107,11 @@ def flesh(frame: Frame, patient: Patient, pose: Pose, rng: np.random.Generator) 
     if patient.breast:
         water += _breasts(x, y, patient, pose)
     across = (x - np.float32(patient.curve + np.sin(pose.turn) * SPINE)) * np.float32(1 / 0.13)
-    water += np.float32(rng.uniform(0.10, 0.20) * patient.depth) * cv2.exp(-across * across)
+    water += np.float32(rng.uniform(0.06, 0.15) * patient.depth) * cv2.exp(-across * across)
     water -= _gas(frame, patient, pose, rng)
     # Fat between muscles: broad and fine unevenness, none of it beside the body.
-    fat = clouds(rng, frame.size, 8, 4)
-    fat *= np.float32(0.28)
+    fat = clouds(rng, frame.size, 8, 3)
+    fat *= np.float32(0.15)
     fat *= np.minimum(water * np.float32(0.1), 1)
     water += fat
     return cv2.GaussianBlur(water, (0, 0), max(0.008 * frame.unit, 0.6))
@@ -143,17 +151,16 @@ def _gas(frame: Frame, patient: Patient, pose: Pose, rng: np.random.Generator) -
     layer = frame.blank()
     tilt = rng.normal(0, 0.012)
     trunk = smooth([(0.0, -1.5), (-0.005, -0.7), (-0.015 + tilt, -0.33)])
-    frame.stroke(layer, trunk, 85, 0.064, z=-0.05)
-    tubes = [smooth([(-0.015 + tilt, -0.34), (-0.015 + side * 0.14, -0.33 + drop)]) for side, drop in
-             ((-1, 0.13), (1, 0.09))]  # fmt: skip
-    frame.stroke(layer, tubes, 75, 0.05, z=-0.05)
+    tubes = smooth(np.array([[(-0.015 + tilt, -0.34), (-0.015 + side * 0.14, -0.33 + drop)] for side, drop in
+                             ((-1, 0.13), (1, 0.09))]))  # fmt: skip
+    shapes, levels = [(trunk, -0.05), (tubes, -0.05)], []
     # The stomach's bubble under the left dome, then loops of the colon below either dome; they may lie close to it.
     floors = [anatomy.dome(patient, pose, side) for side in SIDES]
-    stomach, colon = rng.random(2) < (0.75, 0.6)
-    groups = [(np.array([(0.40, floors[1] + 0.08)]), (0.10, 0.10), 170)] if stomach else []
+    stomach, colon = rng.random(2) < (0.55, 0.35)
+    groups = [(np.array([(0.40, floors[1] + 0.08)]), (0.08, 0.11), 140)] if stomach else []
     if colon:
         middle, spread = (rng.uniform(-0.5, 0.65), floors[1] + rng.uniform(0.10, 0.40)), rng.uniform(0.08, 0.22)
-        groups.append((rng.normal(middle, (spread, 0.6 * spread), (int(rng.integers(2, 10)), 2)), (0.03, 0.09), 150))
+        groups.append((rng.normal(middle, (spread, 0.6 * spread), (int(rng.integers(2, 10)), 2)), (0.03, 0.08), 115))
     for places, radius, most in groups:
         count = len(places)
         size = rng.uniform(*radius, (count, 1)) * rng.uniform((0.9, 0.7), (1.95, 1.5), (count, 2))
@@ -162,38 +169,11 @@ def _gas(frame: Frame, patient: Patient, pose: Pose, rng: np.random.Generator) -
         places[:, 1] = np.maximum(places[:, 1], highest)
         # Where loops of one bowel cross, a fold is left between them.
         loops = ring(20) * size[:, None, :] * wobble[..., None] + places[:, None, :]
-        frame.fill(layer, loops, rng.uniform(0.3, 1.0) * most)
-    return cv2.GaussianBlur(layer, (0, 0), max(0.012 * frame.unit, 0.5)).astype(np.float32) * np.float32(5 / 255)
-
-
-# Thickness and width of vessels, stem to twig.
-_CALIBRE = ((98, 64, 43, 30, 21), (0.017, 0.011, 0.007, 0.005, 0.0035))
-_STEMS = 10
-
-
-def vessels(frame: Frame, patient: Patient, pose: Pose, rng: np.random.Generator) -> np.ndarray:
-    """Hila and lung vessels in cm of water, whatever air is there."""
-    layer = frame.blank()
-    roots, headings, hila = [], [], []
-    for side in SIDES:
-        root = np.array((side * 0.155, -0.05 if side < 0 else -0.10))
-        fan = np.linspace(-1.35, 1.50, _STEMS)
-        headings.append((fan if side > 0 else np.pi - fan) + rng.normal(0, 0.12, _STEMS))
-        roots.append(root + rng.normal(0, 0.022, (_STEMS, 2)))
-        hila.append(ring(16) * (0.050, 0.11) * rng.uniform(0.8, 1.2) + root + (side * 0.03, 0.03))
-    # Upright, the lower vessels are the larger and the longer ones.
-    length = np.where(np.sin(np.concatenate(headings)) > 0, 0.21, 0.17) * (1 - 0.5 * max(pose.base, 0))
-    rich = min(0.75 + 0.4 * patient.hilum, 1.3) * rng.uniform(0.85, 1.15)
-    texture = clouds(rng, 96, 24, 2) * np.float32(rng.uniform(0.15, 0.38) * 255 / 2.6)
-    # Twigs far thinner than a pixel are left out.
-    depth = sum(width * frame.unit > 0.65 for width in _CALIBRE[1])
-    tree = anatomy.branches(rng, np.concatenate(roots), np.concatenate(headings), length, max(depth, 3))
-    for curves, value, width in reversed(list(zip(tree, *_CALIBRE, strict=False))):
-        frame.stroke(layer, curves, min(value * rich, 255), width)
-    frame.fill(layer, np.stack(hila), min(130 * patient.hilum, 255))
-    soft = 0.003 * frame.unit
-    if soft > 0.6:
-        layer = cv2.GaussianBlur(layer, (0, 0), soft)
-    water = cv2.add(enlarge(texture, frame.size), layer, dtype=cv2.CV_32F)
-    water *= np.float32(2.6 / 255)
-    return water
+        shapes.append((loops, None))
+        levels.append(rng.uniform(0.3, 1.0) * most)
+    trunk, tubes, *bowels = frame.fixed_all(shapes)
+    frame.stroke(layer, trunk, 135, 0.076)
+    frame.stroke(layer, tubes, 95, 0.054)
+    for loops, level in zip(bowels, levels, strict=True):
+        frame.fill(layer, loops, level)
+    return cv2.GaussianBlur(layer * np.float32(5 / 255), (0, 0), max(0.012 * frame.unit, 0.5))

@@ -8,14 +8,15 @@ from statistics import NormalDist
 import cv2
 import numpy as np
 
-from covidcx.data.phantom import devices, lesions, parts, skeleton
+from covidcx.data.phantom import devices, lesions, markings, parts, skeleton
 from covidcx.data.phantom.anatomy import Patient
 from covidcx.data.phantom.findings import ALL_LABELS, HEALTHY, OTHER, Change, disease, findings, names
-from covidcx.data.phantom.frame import Frame, Pose, Warp, enlarge
+from covidcx.data.phantom.frame import Frame, Pose, Warp, blur, enlarge
 from covidcx.errors import CovidcxError, did_you_mean
 
 MIN_SIZE = 64
 ATTENUATION = np.float32(0.19)  # per cm of water at a chest's effective energy
+_SHOULDER = np.float32(0.82)
 FIELD_MM = 400.0  # what an unscaled image spans at the detector
 
 # One random stream per concern: what a label draws never moves anything but the lungs' opacities.
@@ -104,11 +105,13 @@ def phantom(
     thick = parts.air(soft, shapes, patient, pose, body) * (1 - solid)
     trunk = parts.flesh(soft, patient, pose, body)
     air = enlarge(thick, size)
-    water = enlarge(trunk - thick, size)
-    water += skeleton.bones(frame, patient, pose, air, body)
+    trunk -= thick
+    trunk += skeleton.back(soft, patient, pose, body)
+    water = enlarge(trunk, size)
+    water += skeleton.cage(frame, patient, pose, thick, body)
     # A vessel takes the air's place, so it shows no more than the air around it allows, and little behind the heart.
-    room = enlarge(thick * (np.float32(0.32) - np.float32(0.24) * solid), size)
-    vessels = np.minimum(parts.vessels(frame, patient, pose, body), room, out=room)
+    room = enlarge(thick * (np.float32(0.48) - np.float32(0.38) * solid), size)
+    vessels = np.minimum(markings.vessels(frame, patient, pose, body), room, out=room)
     water += vessels
     wires = devices.wires(np.random.default_rng([_DEVICES, seed]), frame, patient, pose)
     if wires is not None:
@@ -194,7 +197,7 @@ def _mask(change: Change | None, lungs: np.ndarray) -> np.ndarray:
     if change is None:
         return np.zeros(lungs.shape, np.uint8)
     if change.outline is None:
-        return lesions.mask(change.share * lungs)
+        return lesions.mask(cv2.multiply(change.share, lungs.view(np.uint8), dtype=cv2.CV_32F))
     return change.outline.astype(np.uint8) * np.uint8(OTHER)
 
 
@@ -202,7 +205,7 @@ def _severity(change: Change | None, lungs: np.ndarray) -> float:
     if change is None:
         return 0.0
     lost = np.maximum(change.share, 0) if change.bare is None else np.maximum(change.share, change.bare)
-    return float((lost * lungs).sum() / max(np.count_nonzero(lungs), 1))
+    return float(cv2.mean(lost, lungs.view(np.uint8))[0])
 
 
 def _expose(water: np.ndarray, opacity: np.ndarray | None, lungs: np.ndarray, pose: Pose, seed: int) -> np.ndarray:
@@ -238,11 +241,11 @@ def _expose(water: np.ndarray, opacity: np.ndarray | None, lungs: np.ndarray, po
     level = -slow
     slow = cv2.GaussianBlur(slow, (0, 0), tiny[0] * rng.uniform(0.06, 0.16)) * np.float32(rng.uniform(0.0, 0.65))
     # The heel of the anode, a grid off its axis or a patient off the detector's normal shade one side.
-    tilt = rng.normal(0, 0.11, 2)
+    tilt = rng.normal(0, 0.07, 2)
     ramp = np.linspace(-1, 1, tiny[0], dtype=np.float32)
     slow += np.float32(tilt[0]) * ramp[None, :] + np.float32(tilt[1]) * ramp[:, None]
     level += slow
-    dark, bright = np.clip(rng.normal((0.40, 0.83), (0.10, 0.07)), (0.14, 0.66), (0.62, 0.97)).astype(np.float32)
+    dark, bright = np.clip(rng.normal((0.42, 0.83), (0.09, 0.07)), (0.20, 0.66), (0.62, 0.97)).astype(np.float32)
     bright = max(bright, dark + np.float32(0.16))
     within = cv2.resize(lungs.view(np.uint8), tiny, interpolation=cv2.INTER_NEAREST) > 0
     inside, whole = np.sort(level[within]), np.sort(level, axis=None)
@@ -251,25 +254,21 @@ def _expose(water: np.ndarray, opacity: np.ndarray | None, lungs: np.ndarray, po
     grain *= gain / np.sqrt(quanta)
     grain += enlarge(slow * gain + np.float32(dark - low * gain), size)
     grey = cv2.scaleAdd(film, -float(gain), grain)
-    sharp = float(rng.uniform(0.0, 1.1))
-    grey = cv2.GaussianBlur(grey, (0, 0), rng.uniform(0.4, 1.0) * max(size / 900, 0.6))
+    sharp = float(rng.uniform(0.2, 1.6))
+    grey = blur(grey, rng.uniform(0.4, 1.0) * max(size / 900, 0.6))
     near = cv2.resize(grey, (size // 2, size // 2), interpolation=cv2.INTER_AREA)
-    near = enlarge(cv2.GaussianBlur(near, (0, 0), size / 240), size)
+    near = enlarge(cv2.GaussianBlur(near, (0, 0), size / 260), size)
     grey = cv2.addWeighted(grey, 1 + sharp, near, -sharp, 0)
-    # The shoulder of the display curve keeps bone and metal from clipping.
-    over = grey - np.float32(0.82)
-    np.maximum(over, 0, out=over)
-    grey -= over
-    bend = over * np.float32(1 / 0.18)
+    # The shoulder of the display curve keeps bone and metal from clipping: from 0.82 on it bends towards 1.
+    bend = np.maximum(grey, _SHOULDER)
+    bend -= np.float32(2 * _SHOULDER - 1)
+    np.divide(np.float32(-((1 - _SHOULDER) ** 2)), bend, out=bend)
     bend += 1
-    over /= bend
-    grey += over
-    np.clip(grey, 0, 1, out=grey)
+    np.minimum(grey, bend, out=grey)
+    np.maximum(grey, 0, out=grey)
     # Lighter or darker middle tones, as a gamma of 0.75 to 1.3 gives them.
-    bend = grey * grey
-    np.subtract(grey, bend, out=bend)
-    bend *= np.float32(rng.uniform(-0.28, 0.30))
-    grey += bend
+    lift = float(rng.uniform(-0.28, 0.30))
+    grey = cv2.addWeighted(grey, 1 + lift, np.multiply(grey, grey, out=bend), -lift, 0)
     stripes = devices.grid_lines(rng, size)
     if stripes is not None:
         grey *= stripes
@@ -282,7 +281,7 @@ def _expose(water: np.ndarray, opacity: np.ndarray | None, lungs: np.ndarray, po
         part = slice(y, y + height), slice(x, x + width)
         cover = printed[0][part] * np.float32(1 / 255)
         grey[part] += (np.float32(printed[1]) - grey[part]) * cover
-    return np.clip(grey, 0, 1, out=grey)
+    return grey if stripes is None else np.clip(grey, 0, 1, out=grey)
 
 
 @lru_cache(maxsize=1)

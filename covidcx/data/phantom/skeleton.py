@@ -4,106 +4,89 @@ import cv2
 import numpy as np
 
 from covidcx.data.phantom import anatomy
-from covidcx.data.phantom.anatomy import RIBS, SPINE, Patient
+from covidcx.data.phantom.anatomy import RIBS, SIDES, SPINE, Patient
 from covidcx.data.phantom.frame import Frame, Pose, band, enlarge, smooth
 
 _CORTEX = 0.007  # thickness of a bone's rim in frame units
+# Width of a rib from spine to breastbone: its posterior part, then its anterior one.
+_SWELL = np.concatenate([0.058 * (1 + 0.12 * np.sin(np.linspace(0, 3, 14))), np.linspace(0.058, 0.076, 12)])
+_BALL = np.array([(-1, 0.2), (-0.7, -0.8), (0.3, -1), (1, -0.3), (0.8, 0.8), (-0.3, 1), (-1, 0.2)]) * 0.088
+_HEADS = _BALL * np.array([(side, 1.0) for side in SIDES])[:, None, :]
+_HANDLE = np.array([(-0.062, 0.20), (0.062, 0.20), (0.045, 0.37), (-0.045, 0.37)])
 _CM = np.float32(2.8 / 255)  # cm of water that a layer's grey level stands for
 
 
-def bones(frame: Frame, patient: Patient, pose: Pose, air: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Draw all bones.
+def cage(frame: Frame, patient: Patient, pose: Pose, thick: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw the ribs.
 
     Args:
         frame: where to draw.
         patient: whose bones.
         pose: of this radiograph.
-        air: float32, H x W, cm of water that the lungs' air stands in for.
+        thick: float32, square, of any size: cm of water that the lungs' air stands in for.
         rng: source of randomness.
 
     Returns:
         float32, H x W, cm of water.
     """
+    behind, behind_z, front, front_z = anatomy.ribs(patient, pose, rng.normal(0, 0.008, (2, RIBS)))
+    ribs, deep = np.concatenate([behind, front], axis=1), np.concatenate([behind_z, front_z], axis=1)
+    near, far = frame.fixed(np.stack(band(ribs, _SWELL)), deep)
+    strong, split = rng.uniform(0.55, 1.05), behind.shape[1]
+    back, fore = frame.blank(), frame.blank()
+    frame.fill(back, _strip(near[:, :split], far[:, :split]), 100 * strong)
+    frame.fill(fore, _strip(near[:, split:-2], far[:, split:-2]), 52 * strong)
+    # A rib's lower rim is the sharp one: the far edge on the right side, the near one on the left.
+    lower = np.concatenate([far[:RIBS], near[RIBS:]])
+    frame.stroke(back, lower[:, :split], 138 * strong, _CORTEX)
+    frame.stroke(fore, lower[:, split:-2], 76 * strong, _CORTEX)
+    # At the side of the chest the beam runs along the rib: a scalloped bright rim.
+    frame.stroke(back, near[:, split - 4 : split], 128 * strong, _CORTEX)
+    frame.stroke(fore, far[:, split : split + 3], 110 * strong, _CORTEX)
     # Over heart and abdomen scatter swallows most of a rib.
-    seen = np.minimum(air * np.float32(1 / 8), np.float32(0.70))
-    seen += np.float32(0.30)
-    total = cv2.multiply(_ribs(frame, patient, pose, rng), seen, dtype=cv2.CV_32F)
-    half = frame.coarse(max(frame.size // 2, 128))
-    back = cv2.add(_shoulders(half, patient, pose, rng), _spine(half, patient, rng))
-    back = cv2.GaussianBlur(back, (0, 0), max(0.006 * half.unit, 0.5))
-    rest = cv2.add(enlarge(back, frame.size), _clavicles(frame, patient, pose, rng))
-    total = cv2.add(total, rest, total, dtype=cv2.CV_32F)
-    total *= _CM * np.float32(patient.bone)
-    return total
+    full = _CM * np.float32(patient.bone)
+    seen = np.minimum(thick * (full / np.float32(8)), full * np.float32(0.70))
+    seen = enlarge(seen + full * np.float32(0.30), frame.size)
+    seen = cv2.multiply(cv2.add(back, fore), seen, seen, dtype=cv2.CV_32F)
+    soft = 0.0032 * frame.unit
+    # A blur smaller than what anti-aliased drawing has done already is not worth the time.
+    return cv2.GaussianBlur(seen, (0, 0), soft) if soft > 0.6 else seen
 
 
-def _clavicles(frame: Frame, patient: Patient, pose: Pose, rng: np.random.Generator) -> np.ndarray:
-    layer = frame.blank()
-    curves, deep = anatomy.clavicles(patient, pose, rng.normal(0, 0.02, 2))
-    along = np.linspace(0, 1, curves.shape[1])
-    width = np.interp(along, (0, 0.05, 0.5, 0.93, 1), (0.04, 0.066, 0.046, 0.058, 0.022))
-    sides = band(curves, width)
-    edges = frame.fixed(np.stack(sides), deep)
-    frame.fill(layer, _strip(*edges), 175)
-    frame.stroke(layer, edges.reshape(-1, *edges.shape[2:]), 250, _CORTEX)
-    return _soften(layer, 0.003 * frame.unit)
-
-
-def _soften(layer: np.ndarray, pixels: float) -> np.ndarray:
-    """Blur by so many pixels; less than what anti-aliased drawing has done already is not worth the time."""
-    return cv2.GaussianBlur(layer, (0, 0), pixels) if pixels > 0.6 else layer
+def back(frame: Frame, patient: Patient, pose: Pose, rng: np.random.Generator) -> np.ndarray:
+    """Draw the softer bones, clavicles, shoulders, spine and breastbone; arguments and value as of `cage`."""
+    courses = anatomy.arms(patient, pose)
+    bodies, bumps = anatomy.vertebrae(patient, rng)
+    plates, ridges = anatomy.blade(patient, pose)
+    bars, bars_z = anatomy.clavicles(patient, pose, rng.normal(0, 0.02, 2))
+    width = np.interp(np.linspace(0, 1, bars.shape[1]), (0, 0.05, 0.5, 0.85, 1), (0.05, 0.070, 0.048, 0.062, 0.030))
+    blades, spines, arms, rims, heads, blocks, knobs, handle, (above, below) = frame.fixed_all([
+        (plates, SPINE - 0.06), (ridges, SPINE - 0.06), (courses, None), (np.concatenate(band(courses, 0.096)), None),
+        (smooth(courses[:, :1] + _HEADS), None), (bodies, SPINE), (bumps, SPINE - 0.12),
+        (np.add(_HANDLE, (0, patient.apex)), anatomy.FRONT), (np.stack(band(bars, width)), bars_z),
+    ])  # fmt: skip
+    plate, limb = frame.blank(), frame.blank()
+    strong = rng.uniform(0.7, 1.2)
+    frame.fill(plate, blades, 34 * strong, smooth=False)
+    frame.stroke(plate, blades, 92 * strong, 0.012)
+    frame.stroke(plate, spines, 72 * strong, 0.045)
+    frame.stroke(limb, arms, 165 * strong, 0.096)
+    frame.stroke(limb, rims, 210 * strong, 0.020)
+    frame.fill(limb, heads, 190 * strong, smooth=False)
+    frame.stroke(limb, heads, 212 * strong, 0.014)
+    spine, strong = frame.blank(), rng.uniform(0.8, 1.7)
+    frame.fill(spine, blocks, 42 * strong, smooth=False)
+    frame.stroke(spine, blocks, 72 * strong, 0.009)
+    frame.fill(spine, knobs, 88 * strong, smooth=False)
+    # The breastbone's handle shows above the aorta where the patient is turned.
+    front = frame.blank()
+    frame.fill(front, handle, 34 * strong, smooth=False)
+    strong = rng.uniform(0.75, 1.15)
+    frame.fill(front, _strip(above, below), 135 * strong)
+    frame.stroke(front, np.concatenate([above, below]), 190 * strong, _CORTEX)
+    total = cv2.add(cv2.add(plate, limb), cv2.add(spine, front)) * (_CM * np.float32(patient.bone))
+    return cv2.GaussianBlur(total, (0, 0), max(0.005 * frame.unit, 0.5))
 
 
 def _strip(upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
     return np.concatenate([upper, lower[..., ::-1, :]], axis=-2)
-
-
-def _ribs(frame: Frame, patient: Patient, pose: Pose, rng: np.random.Generator) -> np.ndarray:
-    behind, behind_z, front, front_z = anatomy.ribs(patient, pose, rng.normal(0, 0.008, (2, RIBS)))
-    layers = []
-    strong = rng.uniform(0.45, 1.05)
-    for curves, deep, fill, rim, width in ((behind, behind_z, 88, 140, 0.056), (front, front_z, 42, 68, 0.066)):
-        layer = frame.blank()
-        swell = width * (1 + 0.12 * np.sin(np.linspace(0, 3, curves.shape[1])))
-        near, far = frame.fixed(np.stack(band(curves, swell)), deep)
-        frame.fill(layer, _strip(near, far), fill * strong)
-        # A rib's lower rim is the thin, sharp one: the far edge on the right side, the near one on the left.
-        lower, upper = np.concatenate([far[:RIBS], near[RIBS:]]), np.concatenate([near[:RIBS], far[RIBS:]])
-        frame.stroke(layer, upper, (fill + rim) / 2 * strong, _CORTEX)
-        frame.stroke(layer, lower, rim * strong, _CORTEX)
-        layers.append(layer)
-    return _soften(cv2.add(*layers), 0.0025 * frame.unit)
-
-
-def _shoulders(frame: Frame, patient: Patient, pose: Pose, rng: np.random.Generator) -> np.ndarray:
-    plate, limb = frame.blank(), frame.blank()
-    outlines, spines = (frame.fixed(lines, SPINE - 0.06) for lines in anatomy.blade(patient, pose))
-    strong = rng.uniform(0.7, 1.2)
-    frame.fill(plate, outlines, 52 * strong, smooth=False)
-    frame.stroke(plate, outlines, 125 * strong, 0.016)
-    frame.stroke(plate, spines, 105 * strong, 0.045)
-    frame.stroke(plate, spines, 150 * strong, 0.012)
-    courses = anatomy.arms(patient, pose)
-    frame.stroke(limb, courses, 165 * strong, 0.096)
-    frame.stroke(limb, np.concatenate(band(courses, 0.096)), 210 * strong, 0.020)
-    ball = np.array([(-1, 0.2), (-0.7, -0.8), (0.3, -1), (1, -0.3), (0.8, 0.8), (-0.3, 1), (-1, 0.2)])
-    heads = frame.fixed(smooth(courses[:, :1] + 0.088 * ball * np.array([(-1, 1), (1, 1)])[:, None, :]))
-    frame.fill(limb, heads, 190 * strong, smooth=False)
-    frame.stroke(limb, heads, 212 * strong, 0.014)
-    return cv2.add(plate, limb)
-
-
-def _spine(frame: Frame, patient: Patient, rng: np.random.Generator) -> np.ndarray:
-    layer = frame.blank()
-    blocks, knobs = anatomy.vertebrae(patient, rng)
-    blocks = frame.fixed(blocks, SPINE)
-    strong = rng.uniform(0.8, 1.7)
-    frame.fill(layer, blocks, 42 * strong, smooth=False)
-    frame.stroke(layer, blocks, 66 * strong, 0.009)
-    frame.fill(layer, knobs, 82 * strong, z=SPINE - 0.12, smooth=False)
-    # The breastbone's handle shows above the aorta where the patient is turned.
-    handle = np.array([(-0.062, 0.20), (0.062, 0.20), (0.045, 0.37), (-0.045, 0.37)])
-    handle[:, 1] += patient.apex
-    plate = frame.blank()
-    frame.fill(plate, handle, 34 * strong, z=anatomy.FRONT, smooth=False)
-    return cv2.add(layer, plate)
