@@ -63,7 +63,7 @@ def air(
     body[step:] = layer[:-step]
     body = cv2.max(layer, body)
     frame.fill(body, between)
-    cut = cv2.GaussianBlur(layer * np.float32(1 / 255), (0, 0), 0.022 * frame.unit, sigmaY=0.8)
+    cut = cv2.GaussianBlur(layer * np.float32(1 / 255), (0, 0), 0.024 * frame.unit, sigmaY=max(0.012 * frame.unit, 0.8))
     thick = dome(body, rng.uniform(0.16, 0.26) * frame.unit)
     thick *= cut
     # Behind the domes the lung reaches lower; it shows through the liver, faintly.
@@ -87,9 +87,9 @@ def middle(frame: Frame, patient: Patient, pose: Pose, size: float = 1.0) -> np.
     edge, core = patient.solid
     # The rounding is smooth; half the pixels will do for it.
     small = cv2.resize(layer, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-    rounded = enlarge(dome(small, 0.12 * frame.unit), frame.size)
+    rounded = enlarge(dome(small, 0.08 * frame.unit), frame.size)
     solid = rounded * np.float32(core - edge) + layer * np.float32(edge / 255)
-    return cv2.GaussianBlur(solid, (0, 0), max(0.011 * frame.unit, 0.5))
+    return cv2.GaussianBlur(solid, (0, 0), max(0.012 * frame.unit, 0.5))
 
 
 def flesh(frame: Frame, patient: Patient, pose: Pose, rng: np.random.Generator) -> np.ndarray:
@@ -99,15 +99,15 @@ def flesh(frame: Frame, patient: Patient, pose: Pose, rng: np.random.Generator) 
     half = frame.coarse(frame.size // 2)
     limbs = half.blank()
     half.stroke(limbs, anatomy.arms(patient, pose), 255, 0.24 + 0.5 * patient.flesh, smooth=False)
-    limb = enlarge(dome(limbs, 0.12 * half.unit), frame.size) * np.float32(9 + 12 * patient.flesh)
-    water = np.maximum(water, limb) + np.float32(0.25) * np.minimum(water, limb)
+    limb = enlarge(dome(limbs, 0.12 * half.unit), frame.size) * np.float32(6.5 + 7 * patient.flesh)
+    water = np.maximum(water, limb) + np.float32(0.10) * np.minimum(water, limb)
     crown = np.float32(patient.apex - 0.85 + pose.chin)
     skull = 1 - (x * np.float32(1 / 0.34)) ** 2 - ((y - crown) * np.float32(1 / 0.50)) ** 2
     water += np.float32(13) * np.sqrt(np.maximum(skull, 0))
     if patient.breast:
         water += _breasts(x, y, patient, pose)
     across = (x - np.float32(patient.curve + np.sin(pose.turn) * SPINE)) * np.float32(1 / 0.13)
-    water += np.float32(rng.uniform(0.06, 0.15) * patient.depth) * cv2.exp(-across * across)
+    water += np.float32(rng.uniform(0.0, 0.09) * patient.depth) * cv2.exp(-across * across)
     water -= _gas(frame, patient, pose, rng)
     # Fat between muscles: broad and fine unevenness, none of it beside the body.
     fat = clouds(rng, frame.size, 8, 3)
@@ -172,7 +172,7 @@ def _gas(frame: Frame, patient: Patient, pose: Pose, rng: np.random.Generator) -
         shapes.append((loops, None))
         levels.append(rng.uniform(0.3, 1.0) * most)
     trunk, tubes, *bowels = frame.fixed_all(shapes)
-    frame.stroke(layer, trunk, 135, 0.076)
+    frame.stroke(layer, trunk, 95, 0.068)
     frame.stroke(layer, tubes, 95, 0.054)
     for loops, level in zip(bowels, levels, strict=True):
         frame.fill(layer, loops, level)

@@ -245,7 +245,7 @@ def _expose(water: np.ndarray, opacity: np.ndarray | None, lungs: np.ndarray, po
     ramp = np.linspace(-1, 1, tiny[0], dtype=np.float32)
     slow += np.float32(tilt[0]) * ramp[None, :] + np.float32(tilt[1]) * ramp[:, None]
     level += slow
-    dark, bright = np.clip(rng.normal((0.42, 0.83), (0.09, 0.07)), (0.20, 0.66), (0.62, 0.97)).astype(np.float32)
+    dark, bright = np.clip(rng.normal((0.43, 0.80), (0.09, 0.07)), (0.20, 0.66), (0.62, 0.97)).astype(np.float32)
     bright = max(bright, dark + np.float32(0.16))
     within = cv2.resize(lungs.view(np.uint8), tiny, interpolation=cv2.INTER_NEAREST) > 0
     inside, whole = np.sort(level[within]), np.sort(level, axis=None)
