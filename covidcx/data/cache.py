@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
-import cv2
 import numpy as np
 
 from covidcx import imaging
@@ -15,6 +14,8 @@ from covidcx.data import store
 from covidcx.data.manifest import Manifest, pd
 from covidcx.errors import ImageError, ManifestError
 from covidcx.imaging.enhance import equalize_adaptive, equalize_clahe
+from covidcx.imaging.masks import read_levels
+from covidcx.imaging.orientation import UPRIGHT, Turn, turn_of_exif
 from covidcx.imaging.preprocessing import Geometry, Preprocessing
 from covidcx.imaging.radiograph import Radiograph
 from covidcx.imaging.resize import resize_area, to_uint8
@@ -36,7 +37,8 @@ class PreparedSet:
         disease: bool, N x H x W, True on ground-glass opacity or consolidation; None where no row has a mask. Only
             rows with a `disease_mask` are labelled, see `has_disease_mask`.
         rows: the manifest's rows in the order of the images, index 0 .. N-1.
-        places: int32, N x 7: height and width of the original, top, bottom, left, right, lungs found; see `geometry`.
+        places: int32, N x 8: height and width of the original, top, bottom, left, right, lungs found, see `geometry`;
+            the number of the turn that brought the original upright, see `turn`.
         failures: image and reason of every row that was left out.
     """
 
@@ -57,8 +59,12 @@ class PreparedSet:
 
     def geometry(self, i: int) -> Geometry:
         """Return the way back from image i to the original's pixels."""
-        height, width, top, bottom, left, right, found = (int(value) for value in self.places[i])
+        height, width, top, bottom, left, right, found, _ = (int(value) for value in self.places[i])
         return Geometry((height, width), (top, bottom, left, right), bool(found))
+
+    def turn(self, i: int) -> Turn:
+        """Return what brought image i upright, and must bring its masks and boxes."""
+        return turn_of_exif(int(self.places[i][7]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +115,7 @@ class PreparedCache:
         # Disease is kept for every subset, so that a subset without any can take its rows from one with some.
         fields = {
             "images": ((*spec.size, len(spec.channels)), np.uint8),
-            "places": ((7,), np.int32),
+            "places": ((8,), np.int32),
             "disease": (spec.size, np.bool_),
         }
         if lung_mask is not None:
@@ -123,12 +129,13 @@ class PreparedCache:
             mask = _call(lung_mask, row, radiograph, turn)
             done = imaging.prepare(radiograph.pixels, spec, mask)
             place = done.geometry
-            item = {"images": done.image, "places": (*place.shape, *place.box, place.lungs_found)}
+            places = (*place.shape, *place.box, place.lungs_found, radiograph.turn.number)
+            item = {"images": done.image, "places": places}
             if mask is not None:
                 none = np.zeros(spec.size, bool) if spec.needs_lungs else place.project(mask, spec.size)
                 item["lungs"] = none if done.lungs is None else done.lungs
             if isinstance(row["disease_mask"], str):
-                levels = read_grey(manifest.file(row["disease_mask"]), place.shape)
+                levels = read_levels(manifest.file(row["disease_mask"]), place.shape, radiograph.turn)
                 item["disease"] = place.project(levels > 0, spec.size)
             return item
 
@@ -200,9 +207,10 @@ def prepare_masks(
 
     def work(i: int) -> dict[str, np.ndarray]:
         row = masked.frame.iloc[i]
-        pixels = _read(masked, row).pixels
-        mask = read_mask(masked.file(row[column]), pixels.shape)
-        return {"images": _enhanced(pixels, size, enhance)[..., None], "targets": resize_mask(mask, size)[..., None]}
+        radiograph = _read(masked, row)
+        mask = read_mask(masked.file(row[column]), radiograph.shape, radiograph.turn)
+        image = _enhanced(radiograph.pixels, size, enhance)
+        return {"images": image[..., None], "targets": resize_mask(mask, size)[..., None]}
 
     group = f"masks-{size}-{enhance}"
     arrays, rows, failures = _build(
@@ -217,17 +225,18 @@ def masks_from(manifest: Manifest, column: str = "lung_mask") -> LungMask:
     def lung_mask(row: pd.Series, radiograph: Radiograph) -> np.ndarray:
         if not isinstance(row[column], str):
             raise ImageError(f"{row['image']} has no {column}; use a segmenter for images without one")
-        return read_mask(manifest.file(row[column]), radiograph.shape) == LUNG
+        return read_mask(manifest.file(row[column]), radiograph.shape, radiograph.turn) == LUNG
 
     return lung_mask
 
 
-def read_mask(path: Path, shape: tuple[int, int] | None = None) -> np.ndarray:
+def read_mask(path: Path, shape: tuple[int, int] | None = None, turn: Turn = UPRIGHT) -> np.ndarray:
     """Read a lung mask file (255 lung, 127 ignored, 0 background).
 
     Args:
         path: PNG file.
-        shape: height and width it must have.
+        shape: height and width of its upright image, which it must have.
+        turn: what brought the image upright.
 
     Returns:
         int8, H x W: 1 lung, 0 background, -1 ignored.
@@ -235,7 +244,7 @@ def read_mask(path: Path, shape: tuple[int, int] | None = None) -> np.ndarray:
     Raises:
         ImageError: the file is no image, has another shape or other grey levels.
     """
-    grey = read_grey(path, shape)
+    grey = read_levels(path, shape, turn)
     levels = np.flatnonzero(np.bincount(grey.ravel(), minlength=256)).tolist()
     if not set(levels) <= set(_GREY):
         raise ImageError(f"lung mask {path} holds grey levels {levels[:8]}; use 255 lung, 127 ignored, 0 background")
@@ -304,20 +313,6 @@ def _read(manifest: Manifest, row: pd.Series) -> Radiograph:
     if not isinstance(row["image"], str):
         raise ImageError("the manifest names no image in this row")
     return imaging.read(manifest.file(row["image"]))
-
-
-def read_grey(path: Path, shape: tuple[int, int] | None) -> np.ndarray:
-    """Read a mask file's grey levels, uint8, H x W.
-
-    Raises:
-        ImageError: the file is no image or has another shape.
-    """
-    grey = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) if path.is_file() else None
-    if grey is None:
-        raise ImageError(f"cannot read the mask {path}; give an 8-bit PNG file")
-    if shape is not None and grey.shape != tuple(shape):
-        raise ImageError(f"mask {path} is {grey.shape}, its image {tuple(shape)}; they must be of one size")
-    return grey
 
 
 def _call(

@@ -263,7 +263,8 @@ def read_boxes(path: str | Path) -> pd.DataFrame:
         path: CSV file, or a folder that holds `boxes.csv`.
 
     Returns:
-        `BOX_COLUMNS`, with x, y (top left), width and height as float pixels; the index holds the CSV lines.
+        `BOX_COLUMNS`, with x, y (top left), width and height as float pixels of the file's own rows and columns
+            (`Turn.boxes` turns them upright with the image); the index holds the CSV lines.
 
     Raises:
         ManifestError: the file cannot be read, lacks a column, or a coordinate is no number.

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from covidcx.data.cache import BACKGROUND, IGNORE, LUNG, PreparedSet, read_grey, read_mask
+from covidcx.data.cache import BACKGROUND, IGNORE, LUNG, PreparedSet, read_mask
 from covidcx.data.manifest import Manifest, read_boxes
+from covidcx.imaging.masks import read_levels
+from covidcx.imaging.orientation import Turn
 from covidcx.imaging.resize import resize_area
 
 LUNG_BOXES = ("lung", "left lung", "right lung")
@@ -17,14 +19,9 @@ LUNG_BOXES = ("lung", "left lung", "right lung")
 Boxes = dict[str, list[tuple[float, float, float, float]]]
 
 
-def read_lungs(path: Path, shape: tuple[int, int]) -> np.ndarray:
-    """Read a lung mask file: int8, H x W, 1 lung, 0 background, -1 ignored."""
-    return read_mask(path, shape)
-
-
-def read_findings(path: Path, shape: tuple[int, int]) -> np.ndarray:
+def read_findings(path: Path, shape: tuple[int, int], turn: Turn) -> np.ndarray:
     """Read a disease mask file (0 none, any other level a finding): int8, H x W, 1 and 0."""
-    return (read_grey(path, shape) > 0).astype(np.int8)
+    return (read_levels(path, shape, turn) > 0).astype(np.int8)
 
 
 @dataclass(frozen=True)
@@ -33,13 +30,14 @@ class Region:
 
     Attributes:
         column: the manifest's column of mask files, or None.
-        read: reads such a file as int8, H x W: 1 inside, 0 outside, -1 ignored.
+        read: reads such a file, given its upright image's shape and turn, as int8, H x W: 1 inside, 0 outside, -1
+            ignored.
         box: whether a box with this finding belongs to it.
         absent: labels of images that have none of it, and so an empty mask.
     """
 
     column: str | None = None
-    read: Callable[[Path, tuple[int, int]], np.ndarray] = read_lungs
+    read: Callable[[Path, tuple[int, int], Turn], np.ndarray] = read_mask
     box: Callable[[str], bool] = lambda finding: False
     absent: tuple[str, ...] = ()
 
@@ -75,11 +73,11 @@ class Region:
         boxes, size = self.boxes(manifest), prepared.images.shape[1:3]
         targets = np.full((len(manifest), *size, 1), IGNORE, np.int8)
         for i, row in enumerate(manifest.frame.to_dict("records")):
-            geometry = prepared.geometry(i)
+            geometry, turn = prepared.geometry(i), prepared.turn(i)
             if self.column is not None and isinstance(row[self.column], str):
-                mask = self.read(manifest.file(row[self.column]), geometry.shape)
+                mask = self.read(manifest.file(row[self.column]), geometry.shape, turn)
             elif row["image"] in boxes:
-                mask = solid(boxes[row["image"]], geometry.shape)
+                mask = solid(turn.boxes(boxes[row["image"]], geometry.shape).tolist(), geometry.shape)
             elif row["label"] in self.absent:
                 mask = np.full(geometry.shape, BACKGROUND, np.int8)
             else:
@@ -88,7 +86,7 @@ class Region:
         return targets
 
 
-LUNGS = Region("lung_mask", read_lungs, lambda finding: finding in LUNG_BOXES)
+LUNGS = Region("lung_mask", read_mask, lambda finding: finding in LUNG_BOXES)
 FINDINGS = Region("disease_mask", read_findings, lambda finding: finding not in LUNG_BOXES)
 
 

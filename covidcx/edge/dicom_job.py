@@ -44,7 +44,7 @@ class DicomJob:
         analysis: what was found.
         bundle: the classifier.
         segmenter: the lung segmenter, or None.
-        disease: bool, H x W in the source's pixels: diseased regions, or None where the model marks none.
+        disease: bool, H x W, upright as the analysed radiograph: diseased regions, or None where the model marks none.
         created: when the objects were first made.
     """
 

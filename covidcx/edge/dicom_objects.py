@@ -22,6 +22,7 @@ from covidcx.edge.dicom_source import quiet, read_header
 from covidcx.edge.picture import scaled
 from covidcx.edge.runtime import Analysis
 from covidcx.errors import CovidcxError, MissingDependencyError
+from covidcx.imaging.orientation import UPRIGHT
 from covidcx.imaging.overlay import overlay
 
 log = logging.getLogger(__name__)
@@ -138,7 +139,9 @@ def capture(job: DicomJob) -> Dataset:
         **job.equipment(),
     )
     made.copy_patient_and_study_information(header)
-    made.PatientOrientation = header.get("PatientOrientation")
+    # The picture shows the upright image, whichever way the source's rows and columns run.
+    upright = job.analysis.radiograph.turn == UPRIGHT
+    made.PatientOrientation = header.get("PatientOrientation") if upright else ["L", "F"]
     made.ConversionType = "WSD"
     made.BodyPartExamined = "CHEST"
     made.ImageComments = statement(job)
@@ -158,9 +161,12 @@ def segmentation(job: DicomJob) -> Dataset | None:
         return None
     from highdicom.seg import Segmentation
 
-    masks, segments = [job.analysis.lungs], [_segment(job, 1, "Lungs", codes.SCT.AnatomicalStructure, codes.SCT.Lung)]
+    # Found in the upright image; the source's own rows and columns may run another way.
+    turn = job.analysis.radiograph.turn
+    masks = [turn.undo(job.analysis.lungs)]
+    segments = [_segment(job, 1, "Lungs", codes.SCT.AnatomicalStructure, codes.SCT.Lung)]
     if job.disease is not None:
-        masks.append(job.disease)
+        masks.append(turn.undo(job.disease))
         kind = codes.SCT.MorphologicallyAbnormalStructure
         segments.append(_segment(job, 2, "Abnormal opacity", kind, codes.DCM.AbnormalOpacity))
     made = Segmentation(
@@ -228,6 +234,8 @@ def _reference(header: Dataset, purpose: Code) -> Dataset:
 
 def _check(name: str, header: Dataset, analysis: Analysis, disease: np.ndarray | None) -> None:
     finding, shape = analysis.finding, (header.Rows, header.Columns)
+    if analysis.radiograph.turn.transposed:
+        shape = shape[::-1]
     if finding.status != "ok" or finding.label is None:
         raise CovidcxError(f"{name}: the finding is of status {finding.status!r}; only an answer becomes DICOM objects")
     for what, array in (("radiograph", analysis.radiograph.pixels), ("lungs", analysis.lungs), ("disease", disease)):

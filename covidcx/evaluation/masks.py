@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from covidcx.errors import CovidcxError, UnreadableImageError
+from covidcx.errors import CovidcxError
 from covidcx.evaluation.intervals import Interval, bootstrap_all, mean, median
 from covidcx.evaluation.predictions import Engine, Failure, column, keras_engine, patients_of, select, short_reason
 from covidcx.evaluation.segmentation import MaskScore, read_mask, score_mask
@@ -96,6 +96,7 @@ def predict_masks(
         CovidcxError: no image has a mask, or none can be read.
     """
     from covidcx.imaging import segment_lungs
+    from covidcx.imaging.masks import read_levels
     from covidcx.imaging.read import read
 
     chosen, names = select(manifest.frame, split)
@@ -112,11 +113,12 @@ def predict_masks(
         image, mask = frame["image"].iloc[i], frame["lung_mask"].iloc[i]
         try:
             radiograph = read(root / image)
-            lungs, ignore = _load_mask(root / mask, mask, radiograph.shape)
+            lungs, ignore = read_mask(read_levels(root / mask, radiograph.shape, radiograph.turn))
             found = segment_lungs(radiograph.pixels, segmenter, enhance)
             other = None
             if second[i] is not None:
-                other_lungs, other_ignore = _load_mask(root / second[i], second[i], radiograph.shape)
+                levels = read_levels(root / second[i], radiograph.shape, radiograph.turn)
+                other_lungs, other_ignore = read_mask(levels)
                 other = score_mask(other_lungs, lungs, ignore | other_ignore)
         except (CovidcxError, OSError) as error:
             failures.append(Failure(image, short_reason(error, root / image, image)))
@@ -191,15 +193,3 @@ def enhancement(bundle: "Bundle") -> str:
 
 def _bind(function: Callable, values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     return lambda weights: function(values, weights)
-
-
-def _load_mask(path: Path, name: str, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    import cv2
-
-    values = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) if path.is_file() else None
-    if values is None:
-        raise UnreadableImageError(f"mask {name} is missing or cannot be read; check the manifest's mask columns")
-    if values.shape != shape:
-        raise UnreadableImageError(f"mask {name} is {values.shape} and its image {shape} (rows, columns); "
-                                   "a mask has its image's size")  # fmt: skip
-    return read_mask(values)

@@ -19,6 +19,7 @@ from covidcx.explain.gradcam import find_layer, grad_cam
 from covidcx.explain.lime_maps import lime_map
 from covidcx.explain.localisation import heat_inside, pointing_hit
 from covidcx.explain.truth import Truth, read_truth
+from covidcx.imaging.orientation import Turn
 from covidcx.imaging.overlay import overlay, write_png
 from covidcx.imaging.preprocessing import Prepared, prepare
 from covidcx.imaging.read import read
@@ -219,7 +220,7 @@ def _explain(explainer: Explainer, path: Path, truth: Truth, picture: Path) -> d
     probability = round(float(probabilities[0, bundle.labels.index(explained)]), 4)
     heat = explainer.heat(prepared, explained)
     row = {"label": called, "explained": explained, "probability": probability, "picture": picture.name}
-    measured, shown = _measure(heat, lungs, truth, path)
+    measured, shown = _measure(heat, lungs, truth, path, radiograph.turn)
     name = {"gradcam": "Grad-CAM", "lime": "LIME"}[explainer.method]
     parts = [f"{name} of {explained} (p {probability:.2f})"]
     if measured["heat_inside"] is not None:
@@ -232,10 +233,10 @@ def _explain(explainer: Explainer, path: Path, truth: Truth, picture: Path) -> d
 
 
 def _measure(
-    heat: np.ndarray, segmented: np.ndarray | None, truth: Truth, path: Path
+    heat: np.ndarray, segmented: np.ndarray | None, truth: Truth, path: Path, turn: Turn
 ) -> tuple[dict[str, Any], np.ndarray | None]:
     """Return the two numbers and the lungs they refer to."""
-    found = truth.of(path, heat.shape)
+    found = truth.of(path, heat.shape, turn)
     lungs, counted, origin = segmented, heat, "segmenter" if segmented is not None else None
     if found.lungs is not None:
         lungs, origin = found.lungs, "manifest"

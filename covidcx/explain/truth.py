@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from covidcx.errors import ExplainError, ManifestError
+from covidcx.errors import ExplainError, ImageError, ManifestError
+from covidcx.imaging.masks import read_levels
+from covidcx.imaging.orientation import UPRIGHT, Turn
 
 Box = tuple[float, float, float, float]
 
@@ -45,12 +46,13 @@ class Truth:
     disease: dict[Path, Path] = field(default_factory=dict)
     boxes: dict[Path, list[Box]] = field(default_factory=dict)
 
-    def of(self, path: Path, shape: tuple[int, int]) -> Regions:
+    def of(self, path: Path, shape: tuple[int, int], turn: Turn = UPRIGHT) -> Regions:
         """Read what is known about an image.
 
         Args:
             path: the image file.
-            shape: its height and width.
+            shape: its height and width, upright.
+            turn: what brought it upright (`Radiograph.turn`); masks and boxes are turned likewise.
 
         Returns:
             Its regions; all None for a file the manifest does not list.
@@ -61,13 +63,15 @@ class Truth:
         key = Path(path).resolve()
         lungs = ignored = target = None
         if key in self.lungs:
-            mask = _mask(self.lungs[key], shape)
+            mask = _mask(self.lungs[key], shape, turn)
             lungs = mask > _INSIDE
             ignored = (mask > _MARKED) & ~lungs
         if key in self.disease:
-            marked = _mask(self.disease[key], shape) > _MARKED
+            marked = _mask(self.disease[key], shape, turn) > _MARKED
             target = marked if marked.any() else None
-        return Regions(lungs, ignored, target if target is not None else self.boxes.get(key))
+        if target is None and key in self.boxes:
+            target = [tuple(box) for box in turn.boxes(self.boxes[key], shape).tolist()]
+        return Regions(lungs, ignored, target)
 
 
 def read_truth(manifest: Path) -> Truth:
@@ -114,10 +118,8 @@ def _rows(path: Path, required: Sequence[str]) -> list[dict[str, str]]:
     return rows
 
 
-def _mask(path: Path, shape: tuple[int, int]) -> np.ndarray:
-    mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-    if mask is None:
-        raise ExplainError(f"the mask {path} is missing or unreadable; correct the manifest")
-    if mask.shape != tuple(shape):
-        raise ExplainError(f"the mask {path} is {mask.shape}, its image {tuple(shape)}; they must have the same pixels")
-    return mask
+def _mask(path: Path, shape: tuple[int, int], turn: Turn) -> np.ndarray:
+    try:
+        return read_levels(path, shape, turn)
+    except ImageError as error:
+        raise ExplainError(f"{error}; correct the manifest") from error

@@ -111,7 +111,7 @@ def read_dicom(path: Path, window: int | None = 0) -> Radiograph:
         }
     if turn != UPRIGHT:
         log.info("%s: turned upright as Patient Orientation says (%s)", path.name, turn)
-    return Radiograph(turn.apply(pixels), **kept)
+    return Radiograph(turn.apply(pixels), turn=turn, **kept)
 
 
 def _several(value: Any) -> list[Any]:

@@ -4,6 +4,9 @@ Three more DICOM elements look as if they asked for a turn and do not. Field of 
 View Horizontal Flip (0018,7034) tell what has been done to the pixels on their way from the detector, so that detector
 defects can be found again: Pixel Data hold the image after both (PS3.3 C.8.11.4.1.1, PS3.17 FFF.1.2.5.3). Image
 Laterality (0020,0062) names the side of a paired body part. All three are left alone.
+
+Masks and boxes of a manifest are given in the file's own rows and columns, as every published data set gives them.
+Whoever reads them turns them by the `turn` of the `Radiograph` they belong to; the rules are those of `Turn`.
 """
 
 import re
@@ -45,6 +48,34 @@ class Turn:
         if self.transposed:
             image = image.swapaxes(0, 1)
         return image[:: -1 if self.upside_down else 1, :: -1 if self.mirrored else 1]
+
+    def undo(self, image: np.ndarray) -> np.ndarray:
+        """Lay an upright image down again, as the file stores its rows and columns: the inverse of `apply`."""
+        image = image[:: -1 if self.upside_down else 1, :: -1 if self.mirrored else 1]
+        return image.swapaxes(0, 1) if self.transposed else image
+
+    def boxes(self, boxes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+        """Turn boxes along with their image.
+
+        Args:
+            boxes: N x 4: x, y (top left), width, height in the pixels of the file.
+            shape: height and width of the upright image.
+
+        Returns:
+            float64, N x 4, in the pixels of the upright image.
+        """
+        boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+        x, y, width, height = (boxes[:, [1, 0, 3, 2]] if self.transposed else boxes).T
+        if self.mirrored:
+            x = shape[1] - x - width
+        if self.upside_down:
+            y = shape[0] - y - height
+        return np.stack([x, y, width, height], axis=1)
+
+    @property
+    def number(self) -> int:
+        """The EXIF orientation that asks for this turn, 1 to 8: one number for each of the eight."""
+        return next((number for number, turn in _EXIF.items() if turn == self), 1)
 
     def spacing(self, spacing: tuple[float, float] | None) -> tuple[float, float] | None:
         """Return the row and column spacing of the turned image."""

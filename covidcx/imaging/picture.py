@@ -118,8 +118,8 @@ def _read_other(data: bytes, name: str, header: PictureHeader) -> Radiograph:
         # The fourth byte of a pixel is alpha in some BMP files and nothing in others; viewers pass over it.
         image = image[..., :3] if image.ndim == 3 else image
     grey, bits = to_grey(image)
-    pixels = turn_of_exif(header.orientation).apply(grey)
-    return Radiograph(pixels, bits=header.bits if bits == image.dtype.itemsize * 8 else bits)
+    turn = turn_of_exif(header.orientation)
+    return Radiograph(turn.apply(grey), bits=header.bits if bits == image.dtype.itemsize * 8 else bits, turn=turn)
 
 
 def _read_tiff(data: bytes, header: TiffHeader) -> Radiograph:
@@ -132,7 +132,8 @@ def _read_tiff(data: bytes, header: TiffHeader) -> Radiograph:
         # OpenCV hands out 10, 12 and 14 bits in the upper part of 16.
         image = image >> (16 - header.bits)
     grey, bits = to_grey(image, header.bits if 8 < header.bits < 16 else None)
-    return Radiograph(1.0 - grey if header.inverted else grey, bits=max(bits, 8))
+    turn = turn_of_exif(header.orientation)
+    return Radiograph(1.0 - grey if header.inverted else grey, bits=max(bits, 8), turn=turn)
 
 
 def _decode(data: bytes, name: str, *shapes: tuple[int, int]) -> np.ndarray:

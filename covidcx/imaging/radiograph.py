@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from covidcx.errors import UnreadableImageError
+from covidcx.imaging.orientation import UPRIGHT, Turn
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,6 +21,7 @@ class Radiograph:
         modality: DICOM modality (`CR`, `DX`), or None for a picture file.
         photometric: photometric interpretation of the file before it was unified.
         bits: bits stored per pixel in the file.
+        turn: what brought the file's rows and columns upright; its masks and boxes need the same turn.
     """
 
     pixels: np.ndarray
@@ -30,6 +32,7 @@ class Radiograph:
     modality: str | None = None
     photometric: str = "MONOCHROME2"
     bits: int = 8
+    turn: Turn = UPRIGHT
 
     def __post_init__(self) -> None:
         pixels = np.ascontiguousarray(self.pixels, dtype=np.float32)

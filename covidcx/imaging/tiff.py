@@ -14,13 +14,15 @@ MAX_PAGES = 64
 
 _TYPES = {1: "B", 3: "H", 4: "I"}
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES = 256, 257, 258, 259, 262, 277
-_PLANAR, _TILE_WIDTH, _TILE_HEIGHT, _EXTRA, _FORMAT, _SUBFILE = 284, 322, 323, 338, 339, 254
+_PLANAR, _TILE_WIDTH, _TILE_HEIGHT, _EXTRA, _FORMAT, _SUBFILE, _ORIENTATION = 284, 322, 323, 338, 339, 254, 274
 # Offsets and byte counts, of strips or of tiles.
 _BLOCKS = ((273, 279), (324, 325))
 # How many values each tag may have; the others are passed over.
 _WANTED = {
     **dict.fromkeys(
-        (_WIDTH, _HEIGHT, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANAR, _TILE_WIDTH, _TILE_HEIGHT, _SUBFILE), 1
+        (_WIDTH, _HEIGHT, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANAR, _TILE_WIDTH, _TILE_HEIGHT, _SUBFILE,
+         _ORIENTATION),
+        1,
     ),
     **dict.fromkeys((_BITS, _EXTRA, _FORMAT), 16),
     **dict.fromkeys((tag for pair in _BLOCKS for tag in pair), 1 << 20),
@@ -42,6 +44,7 @@ class TiffHeader:
         channels: samples per pixel once decoded, alpha included.
         inverted: zero stands for white.
         premultiplied: the colours are laid on black already.
+        orientation: as in EXIF, 1 = upright.
     """
 
     width: int
@@ -50,6 +53,7 @@ class TiffHeader:
     channels: int
     inverted: bool
     premultiplied: bool
+    orientation: int
 
 
 def tiff_header(data: bytes) -> TiffHeader:
@@ -90,8 +94,9 @@ def tiff_header(data: bytes) -> TiffHeader:
     channels = samples if photometric != _PALETTE else 3
     # That interface turns white-is-zero round as well; deeper pixels come as they are stored.
     return TiffHeader(
-        kept[_WIDTH], kept[_HEIGHT], bits, channels, photometric == _WHITE_IS_ZERO and bits > 8, premultiplied
-    )
+        kept[_WIDTH], kept[_HEIGHT], bits, channels, photometric == _WHITE_IS_ZERO and bits > 8, premultiplied,
+        kept.get(_ORIENTATION, 1),
+    )  # fmt: skip
 
 
 def _check_pixels(kept: dict[int, int], samples: int, photometric: int, bits: int, depths: int) -> None:

@@ -112,7 +112,7 @@ def test_bad_files_are_left_out_warned_about_and_tried_again(manifest, tmp_path,
         assert prepared.rows["image"].tolist() == ["0.png", "3.png", "4.png", "5.png", "6.png"]
         assert len(prepared) == 5
         assert [name for name, _ in prepared.failures] == ["1.png", "2.png"]
-        assert "one size" in prepared.failures[1][1]
+        assert "image's size" in prepared.failures[1][1]
         assert "left out 1.png" in caplog.text
     np.testing.assert_array_equal(
         prepared.images[1], imaging.prepare(imaging.read(tmp_path / "3.png").pixels, SPEC).image
@@ -250,9 +250,9 @@ def test_mask_with_other_grey_levels_is_refused(tmp_path):
     cv2.imwrite(str(path), np.full((4, 4), 80, np.uint8))
     with pytest.raises(ImageError, match=r"grey levels \[80\]"):
         read_mask(path)
-    with pytest.raises(ImageError, match="must be of one size"):
+    with pytest.raises(ImageError, match="a mask has its image's size"):
         read_mask(path, (4, 5))
-    with pytest.raises(ImageError, match="cannot read the mask"):
+    with pytest.raises(ImageError, match="is missing or cannot be read"):
         read_mask(tmp_path / "none.png")
 
 

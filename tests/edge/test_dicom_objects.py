@@ -252,6 +252,20 @@ def test_segmentation_holds_the_masks_in_the_pixels_of_the_source(seed, bundle, 
     assert "covid-cxnet" in opacity.SegmentAlgorithmName
 
 
+@pytest.mark.parametrize("orientation", [["R", "F"], ["H", "R"]])
+def test_objects_of_a_source_that_was_turned_upright(orientation, bundle, tmp_path):
+    path = make_source(tmp_path / "source.dcm", 1, PatientOrientation=orientation)
+    analysis = analyse(path)
+    turn = analysis.radiograph.turn
+    assert analysis.radiograph.shape == ((120, 160) if turn.transposed else (160, 120))
+    made = write(path, bundle, tmp_path / "out")
+    # The segmentation lies in the source's rows and columns, the picture is upright.
+    assert (made["seg"].Rows, made["seg"].Columns) == (160, 120) and made["seg"].PatientOrientation == orientation
+    marked = made["seg"].pixel_array.astype(bool).reshape(-1, 160, 120)[0]
+    np.testing.assert_array_equal(turn.apply(marked), analysis.lungs)
+    assert not np.array_equal(marked, analysis.lungs) and made["sc"].PatientOrientation == ["L", "F"]
+
+
 def test_capture_is_the_overlay_with_a_burned_in_caption(source, bundle, tmp_path):
     made = write(source, bundle, tmp_path / "out")["sc"]
     rgb = made.pixel_array

@@ -188,7 +188,7 @@ def test_wrong_layer_and_manifest_are_refused_too(bundles, studies, tmp_path):
 
 def test_a_mask_of_another_size_is_an_error_of_its_file(studies):
     truth = read_truth(studies)
-    with pytest.raises(ExplainError, match=r"\(240, 200\), its image \(100, 100\)"):
+    with pytest.raises(ExplainError, match=r"\(240, 200\) and its image \(100, 100\)"):
         truth.of(studies / "a.png", (100, 100))
     regions = truth.of(studies / "b.png", (240, 200))
     assert regions.lungs is None and regions.target == [(0.0, 0.0, 200.0, 240.0)]

@@ -83,8 +83,9 @@ def studies(context: Context, frame: "pd.DataFrame") -> Iterator[Study]:
     for position in range(len(frame)):
         row = frame.iloc[position]
         path = context.manifest.file(row["image"])
-        pixels = read(path).pixels
-        known = truth.of(path, pixels.shape)
+        radiograph = read(path)
+        pixels = radiograph.pixels
+        known = truth.of(path, radiograph.shape, radiograph.turn)
         lungs, ignored, origin = known.lungs, known.ignored, "manifest"
         if lungs is None:
             lungs, origin = segmenter()(pixels), SEGMENTER
