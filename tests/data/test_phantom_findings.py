@@ -73,13 +73,6 @@ def test_pneumothorax_is_darker_than_the_same_lung_and_marked_as_no_opacity():
         assert ill.pixels[air].mean() < well.pixels[air].mean()
 
 
-def test_pneumothorax_far_from_the_lung_stays_finite():
-    # A turned, small chest leaves pixels many lung widths away from the lung.
-    for label, seed in (("other", 20_031), ("atypical", 20_118)):
-        made = phantom(label, seed, 160)
-        assert made.findings == ("Pneumothorax",) and np.isfinite(made.pixels).all()
-
-
 def test_effusion_fills_the_base_and_spares_the_apex():
     for seed in range(6):
         made = phantom("atypical", seed, SIZE, finding="Effusion", extent=0.5)
