@@ -12,6 +12,7 @@ import tensorflow as tf
 from covidcx.bundle import Bundle
 from covidcx.deploy.graph import prepare_graph, resize_area_graph, restore_graph, segmenter_input_graph
 from covidcx.deploy.graph_decode import decode_graph
+from covidcx.deploy.write import deployed
 from covidcx.errors import BundleError
 from covidcx.imaging.roi import NO_LUNGS, SEGMENTER_SIZE, VAGUE_LUNGS, enhancement_of_channel
 
@@ -39,7 +40,6 @@ class ServingGraph:
 
     def __init__(self, bundle: Bundle) -> None:
         from covidcx.models import restore
-        from covidcx.models.covid_cxnet import with_heatmap
 
         if bundle.task != "classify":
             raise BundleError(
@@ -47,7 +47,7 @@ class ServingGraph:
                 "such as covid-cxnet, which brings its lung segmenter along"
             )
         self.bundle, self._segmenter_bundle, self._gate_bundle = bundle, bundle.open_segmenter(), bundle.open_gate()
-        self.classifier = with_heatmap(restore(bundle.model, bundle.path(WEIGHTS_FILE)))
+        self.classifier = deployed(bundle.model["name"], restore(bundle.model, bundle.path(WEIGHTS_FILE)))
         self.segmenter = self._restored(self._segmenter_bundle)
         self.gate = self._restored(self._gate_bundle)
 

@@ -3,8 +3,9 @@
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,14 +26,12 @@ TOLERANCE = {"none": 1e-4, "float16": 1e-2}
 """Largest difference in probability between the TFLite and the Keras model."""
 
 
-def _with_heatmap(model: "keras.Model") -> "keras.Model":
-    from covidcx.models.covid_cxnet import with_heatmap
-
-    return with_heatmap(model)
-
-
 # What is added to an architecture's graph before it is deployed; one line per architecture that has something to add.
-DEPLOYED: dict[str, Callable[["keras.Model"], "keras.Model"]] = {"covid-cxnet": _with_heatmap}
+DEPLOYED: dict[str, tuple[str, str]] = {
+    "base-model": ("covidcx.models.base_model", "with_heatmap"),
+    "covid-cxnet": ("covidcx.models.covid_cxnet", "with_heatmap"),
+    "covid-cxnet-hierarchical": ("covidcx.models.hierarchical", "with_heatmap"),
+}
 
 
 def write_bundle(
@@ -118,7 +117,10 @@ def write_bundle(
 
 def deployed(architecture: str, model: "keras.Model") -> "keras.Model":
     """Return a model with what its architecture adds before it is deployed, such as a heat map output."""
-    return DEPLOYED[architecture](model) if architecture in DEPLOYED else model
+    if architecture not in DEPLOYED:
+        return model
+    module, function = DEPLOYED[architecture]
+    return getattr(import_module(module), function)(model)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from covidcx.errors import ExplainError, did_you_mean
 if TYPE_CHECKING:
     import keras
 
-_SATURATING = ("softmax", "sigmoid")
+_SATURATING = ("softmax", "sigmoid", "two_stage")
 
 
 def grad_cam(

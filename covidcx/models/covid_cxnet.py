@@ -1,14 +1,17 @@
 """COVID-CXNet (Haghanifar et al. 2020, section 4.3 and Fig. 8): DenseNet-121, FC 10, dropout 0.2."""
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 from covidcx.errors import RecipeError, did_you_mean
 
-FEATURES, LUNG_FEATURES = "relu", "lung_features"
+FEATURES, LUNG_FEATURES, STAGE_FEATURES = "relu", "lung_features", "stage_features"
 STRIDE = 32
 """Input pixels per cell of the last feature map unless `output_stride` says otherwise."""
-BACKBONES = {"densenet121": "DenseNet121", "mobilenet_v2": "MobileNetV2"}
+BACKBONES = {"densenet121": "DenseNet121", "mobilenet_v2": "MobileNetV2", "resnet50": "ResNet50"}
+"""Name in a recipe to the function of keras.applications."""
+_LAST_MAPS = {"densenet121": FEATURES, "mobilenet_v2": "out_relu", "resnet50": "conv5_block3_out"}
 
 
 _LAST_HALVING = {
@@ -17,6 +20,7 @@ _LAST_HALVING = {
         "block_13_pad": {"padding": ((1, 1), (1, 1))},
         "block_13_depthwise": {"strides": (1, 1)},
     },
+    "resnet50": {"conv5_block1_0_conv": {"strides": (1, 1)}, "conv5_block1_1_conv": {"strides": (1, 1)}},
 }
 
 
@@ -60,7 +64,7 @@ def covid_cxnet(
             input sides that are multiples of `output_stride`.
         normalization: `"imagenet"` inserts the mean and deviation that CheXNet and PyTorch's ImageNet weights expect.
         activation: of the fully connected layer, `relu` as the paper or `elu`, whose nodes cannot die.
-        backbone: `densenet121` as the paper, or `mobilenet_v2`.
+        backbone: `densenet121` as the paper, `resnet50` (section 4.2) or `mobilenet_v2`.
         output_stride: input pixels per cell of the last feature map: 32 as published, or 16, which leaves out the last
             halving. The same weights fit; heat maps are twice as fine, the last stage costs four times as much.
 
@@ -70,27 +74,61 @@ def covid_cxnet(
     if activation not in _GATES:
         raise RecipeError(f"unknown activation {activation!r}.{did_you_mean(activation, _GATES)}")
     image = layers.Input(tuple(input_shape), name="image")
-    x = image
-    if normalization == "imagenet":
-        x = layers.Normalization(
-            mean=[0.485, 0.456, 0.406], variance=[0.229**2, 0.224**2, 0.225**2], name="imagenet_normalization"
-        )(x)
-    if backbone not in BACKBONES:
-        raise RecipeError(f"unknown backbone {backbone!r}.{did_you_mean(backbone, BACKBONES)}")
-    features = _features(backbone, x, output_stride)
-    if lung_pooling:
-        x = _lung_pool(image, features, output_stride)
-    else:
-        x = layers.GlobalAveragePooling2D(name="pool")(features)
+    features = last_map(image, normalization, backbone, output_stride)
+    x = pooled(image, features, output_stride, lung_pooling)
     x = layers.Dense(hidden, activation=activation, name="fc")(x)
     x = layers.Dropout(dropout, name="dropout")(x)
     units, output = (1, "sigmoid") if classes == 2 else (classes, "softmax")
     probabilities = layers.Dense(units, activation=output, dtype="float32", name="probabilities")(x)
-    model = keras.Model(image, {"probabilities": probabilities}, name="covid_cxnet")
-    for layer in model.layers:
+    return keras.Model(image, {"probabilities": probabilities}, name="covid_cxnet")
+
+
+def last_map(
+    image: keras.KerasTensor, normalization: str | None, backbone: str, output_stride: int, prefix: str = ""
+) -> keras.KerasTensor:
+    """Build a backbone on an image and return its last feature map.
+
+    Args:
+        image: N x H x W x C in 0..1.
+        normalization: see `covid_cxnet`, as are the others.
+        backbone: see there.
+        output_stride: see there.
+        prefix: put before the name of every layer, where a model has two backbones.
+
+    Returns:
+        N x h x w x channels.
+
+    Raises:
+        RecipeError: the backbone or stride does not exist.
+    """
+    if backbone not in BACKBONES:
+        raise RecipeError(f"unknown backbone {backbone!r}.{did_you_mean(backbone, BACKBONES)}")
+    own = layers.Input(tuple(image.shape[1:]), name="image") if prefix else image
+    x = own
+    if normalization == "imagenet":
+        x = layers.Normalization(
+            mean=[0.485, 0.456, 0.406], variance=[0.229**2, 0.224**2, 0.225**2], name="imagenet_normalization"
+        )(x)
+    network = keras.Model(own, _features(backbone, x, output_stride))
+    for layer in network.layers:
         if isinstance(layer, layers.BatchNormalization):
             layer.momentum = _MOMENTUM
-    return model
+    if not prefix:
+        return network.output
+
+    def renamed(layer: keras.Layer) -> keras.Layer:
+        return type(layer).from_config({**layer.get_config(), "name": prefix + layer.name})
+
+    return keras.models.clone_model(network, input_tensors=image, clone_function=renamed).output
+
+
+def pooled(
+    image: keras.KerasTensor, features: keras.KerasTensor, output_stride: int, lung_pooling: bool
+) -> keras.KerasTensor:
+    """Average a feature map over all positions, or over the lungs (see `covid_cxnet`): N x channels."""
+    if lung_pooling:
+        return _lung_pool(image, features, output_stride)
+    return layers.GlobalAveragePooling2D(name="pool")(features)
 
 
 def _features(backbone: str, x: keras.KerasTensor, output_stride: int) -> keras.KerasTensor:
@@ -126,7 +164,15 @@ def _lung_pool(image: keras.KerasTensor, features: keras.KerasTensor, stride: in
 def heatmap_layer(model: keras.Model) -> str:
     """Return the name of the last feature map before pooling, where Grad-CAM looks by default."""
     names = [layer.name for layer in model.layers]
-    return next(name for name in (LUNG_FEATURES, FEATURES, "out_relu") if name in names)
+    return next(name for name in (LUNG_FEATURES, STAGE_FEATURES, *_LAST_MAPS.values()) if name in names)
+
+
+def backbone_of(model: keras.Model) -> str | None:
+    """Return which of `BACKBONES` a model has, None where it has none of them."""
+    names = {layer.name for layer in model.layers}
+    # DenseNet's last layer has a name that other models use as well.
+    signs = {**_LAST_MAPS, "densenet121": "conv5_block16_concat"}
+    return next((backbone for backbone, layer in signs.items() if layer in names), None)
 
 
 def with_heatmap(model: keras.Model) -> keras.Model:
@@ -143,17 +189,49 @@ def with_heatmap(model: keras.Model) -> keras.Model:
         Inference model with outputs `{"probabilities": N x K, "heatmap": N x h x w x K}`, the heat map up to the
         constant 1 / (h w) of Grad-CAM and not normalised.
     """
-    features = model.get_layer(heatmap_layer(model)).output
     fc, head = model.get_layer("fc"), model.get_layer("probabilities")
-    first = layers.Conv2D(fc.units, 1, use_bias=False, name="heatmap_fc")
-    second = layers.Conv2D(head.units, 1, use_bias=False, activation="relu", dtype="float32", name="heatmap")
-    scale, offset = _GATES[fc.activation.__name__]
-    active = layers.Rescaling(scale, offset, name="heatmap_step")(fc.output)
-    active = layers.ReLU(max_value=1.0, name="heatmap_active")(active)
-    active = layers.Reshape((1, 1, fc.units), name="heatmap_gate")(active)
-    heatmap = second(layers.Multiply(name="heatmap_masked")([first(features), active]))
-    first.set_weights([ops.convert_to_numpy(fc.kernel)[None, None]])
-    second.set_weights([ops.convert_to_numpy(head.kernel)[None, None]])
-    return keras.Model(
-        model.input, {"probabilities": model.output["probabilities"], "heatmap": heatmap}, name="covid_cxnet_heatmap"
+    return gated_heatmap(
+        model, model.get_layer(heatmap_layer(model)).output, fc.output, fc.activation.__name__,
+        ops.convert_to_numpy(fc.kernel), ops.convert_to_numpy(head.kernel),
+    )  # fmt: skip
+
+
+def gated_heatmap(
+    model: keras.Model,
+    features: keras.KerasTensor,
+    hidden: keras.KerasTensor,
+    activation: str,
+    first_kernel: np.ndarray,
+    second_kernel: np.ndarray,
+) -> keras.Model:
+    """Add relu(((A W1) * slope) W2) as the output `heatmap`, see `with_heatmap`.
+
+    Args:
+        model: the classifier.
+        features: its last feature map A.
+        hidden: output of the hidden layer, N x M.
+        activation: name of its activation.
+        first_kernel: W1, channels x M.
+        second_kernel: W2, M x K.
+
+    Returns:
+        Inference model with the outputs `probabilities` and `heatmap`.
+    """
+    first = layers.Conv2D(first_kernel.shape[1], 1, use_bias=False, name="heatmap_fc")
+    second = layers.Conv2D(
+        second_kernel.shape[1], 1, use_bias=False, activation="relu", dtype="float32", name="heatmap"
     )
+    scale, offset = _GATES[activation]
+    active = layers.Rescaling(scale, offset, name="heatmap_step")(hidden)
+    active = layers.ReLU(max_value=1.0, name="heatmap_active")(active)
+    active = layers.Reshape((1, 1, first_kernel.shape[1]), name="heatmap_gate")(active)
+    heatmap = second(layers.Multiply(name="heatmap_masked")([first(features), active]))
+    first.set_weights([first_kernel[None, None]])
+    second.set_weights([second_kernel[None, None]])
+    return add_heatmap(model, heatmap)
+
+
+def add_heatmap(model: keras.Model, heatmap: keras.KerasTensor) -> keras.Model:
+    """Return a classifier with one more output, `heatmap`: N x h x w x K."""
+    outputs = {"probabilities": model.output["probabilities"], "heatmap": heatmap}
+    return keras.Model(model.input, outputs, name=f"{model.name}_heatmap")

@@ -20,7 +20,13 @@ MODELS: dict[str, tuple[str, str, dict]] = {
         {"input_shape": (64, 64, 1), "labels": ("lung", "disease"), "width": 0.125, "filters": 8, "units": 16,
          "detections": 4, "proposals": 8, "candidates": 16, "anchor_samples": 2048, "roi_samples": 8},
     ),
+    "base-model": ("covidcx.models.base_model", "base_model", {"input_shape": (80, 80, 3), "classes": 3}),
     "covid-cxnet": ("covidcx.models.covid_cxnet", "covid_cxnet", {"input_shape": (64, 64, 3)}),
+    "covid-cxnet-hierarchical": (
+        "covidcx.models.hierarchical",
+        "covid_cxnet_hierarchical",
+        {"input_shape": (64, 64, 3), "backbone": "mobilenet_v2"},
+    ),
     "cnn-baseline": ("covidcx.models.cnn_baseline", "cnn_baseline", {
         "input_shape": (64, 64, 3), "blocks": (1, 2, 1, 1), "growth": 8,
     }),

@@ -119,7 +119,7 @@ def imagenet_backbone(model: keras.Model, path: Path | None = None) -> list[str]
     path = _download_imagenet() if path is None else Path(path)
     published = _read(path)
     arrays = {key: values for key, values in published.arrays.items() if not key.startswith(HEAD)}
-    return _assign(path, model, _rescaled(arrays, _scaling_affine(published.scaling), _model_affine(model)))
+    return _assign(path, model, rescaled(arrays, _scaling_affine(published.scaling), model_affine(model)))
 
 
 def transfer_backbone(source: keras.Model, target: keras.Model) -> list[str]:
@@ -147,7 +147,7 @@ def transfer_backbone(source: keras.Model, target: keras.Model) -> list[str]:
             f"({', '.join(missing[:3])})"
         )
     arrays = {key: np.asarray(ops.convert_to_numpy(stored[key].value), np.float32) for key in backbone_paths()}
-    return _assign(source.name, target, _rescaled(arrays, _model_affine(source), _model_affine(target)))
+    return _assign(source.name, target, rescaled(arrays, model_affine(source), model_affine(target)))
 
 
 def _read(path: Path) -> Published:
@@ -238,10 +238,11 @@ def _scaling_affine(scaling: str) -> Affine:
     return 1.0 / np.array(_DEVIATION), -np.array(_MEAN) / np.array(_DEVIATION)
 
 
-def _model_affine(model: keras.Model) -> Affine:
+def model_affine(model: keras.Model, stem: str = "conv1_conv") -> Affine:
+    """Return scale and offset (3 each) that a model itself applies before its first convolution, named `stem`."""
     scale, offset = np.ones(3), np.zeros(3)
     for layer in model.layers:
-        if layer.name == "conv1_conv":
+        if layer.name == stem:
             break
         step = _layer_affine(layer)
         if step is not None:
@@ -259,9 +260,22 @@ def _layer_affine(layer: Any) -> Affine | None:
     return None
 
 
-def _rescaled(arrays: dict[str, np.ndarray], source: Affine, target: Affine) -> dict[str, np.ndarray]:
-    """Rewrite the stem for another input scaling: source = ratio * target + shift, folded into kernel and mean."""
-    kernel = arrays.get("conv1_conv/kernel")
+def rescaled(
+    arrays: dict[str, np.ndarray], source: Affine, target: Affine, stem: tuple[str, str] = ("conv1_conv", "conv1_bn")
+) -> dict[str, np.ndarray]:
+    """Rewrite the stem for another input scaling: source = ratio * target + shift, folded into kernel and mean.
+
+    Args:
+        arrays: weights by `layer/kind`.
+        source: scale and offset of the input that the weights were trained with.
+        target: those of the model they go into.
+        stem: names of the first convolution and its batch normalisation.
+
+    Returns:
+        The arrays, those of the stem rewritten.
+    """
+    convolution, normalisation = f"{stem[0]}/kernel", f"{stem[1]}/moving_mean"
+    kernel = arrays.get(convolution)
     ratio = source[0] / target[0]
     shift = source[1] - ratio * target[1]
     if kernel is None or kernel.ndim != 4 or kernel.shape[2] != 3:
@@ -272,8 +286,8 @@ def _rescaled(arrays: dict[str, np.ndarray], source: Affine, target: Affine) -> 
     moved = np.einsum("hwco,c->o", kernel.astype(np.float64), shift)
     return {
         **arrays,
-        "conv1_conv/kernel": (kernel * ratio[None, None, :, None]).astype(np.float32),
-        "conv1_bn/moving_mean": (arrays["conv1_bn/moving_mean"] - moved).astype(np.float32),
+        convolution: (kernel * ratio[None, None, :, None]).astype(np.float32),
+        normalisation: (arrays[normalisation] - moved).astype(np.float32),
     }
 
 

@@ -56,6 +56,7 @@ def train(
     out: str | Path,
     overrides: Mapping[str, str] | None = None,
     resume: bool = False,
+    cache: Path | None = None,
 ) -> TrainingResult:
     """Train a model and leave everything about it in one folder.
 
@@ -67,6 +68,7 @@ def train(
             that the environment variable `COVIDCX_CACHE` names.
         overrides: settings to replace, as text: `{"epochs": "3", "optimizer.learning_rate": "3e-4"}`.
         resume: go on with a run that was stopped; it ends as if it had not been.
+        cache: folder of prepared images; see `out` where None.
 
     Returns:
         What the run ended with.
@@ -89,12 +91,16 @@ def train(
         log.info("%s is finished; nothing to do", folder.path)
         return _result(folder, value)
 
+    from covidcx.models import save_weights
     from covidcx.training.device import gpus, precision, precision_of, replicas
     from covidcx.training.feed import prepare_feed
     from covidcx.training.loop import run
+    from covidcx.training.start import check_start
 
+    check_start(value)
     # Images before the folder: a wrong file or segmenter must not leave half a run behind.
-    feed = prepare_feed(value, task, rows, Path(os.environ.get("COVIDCX_CACHE", folder.path.parent / ".prepared")))
+    cache = cache or Path(os.environ.get("COVIDCX_CACHE", folder.path.parent / ".prepared"))
+    feed = prepare_feed(value, task, rows, cache)
     identity = {**rows.identity(), "segmenter": feed.segmenter}
     folder.check(value, identity, resume)
     started = read_json(folder.record)["started"] if folder.record.is_file() else now()
@@ -114,19 +120,26 @@ def train(
         "started": started,
     }
     write_json(folder.record, record)
-    with precision(record["precision"]), replicas():
-        model = build_model(value, spec, feed.steps, task)
-    log.info("%s: %d parameters, %d steps an epoch", value.model.name, model.count_params(), feed.steps)
-    progress = run(value, model, feed, folder)
+    if value.stages:
+        from covidcx.training.hierarchical import run_stages
+
+        model, progress, scores = run_stages(value, Path(manifest), feed, folder, cache)
+        folder.write_log(progress.rows)
+        save_weights(model, folder.weights, dtype="float32")
+    else:
+        with precision(record["precision"]), replicas():
+            model = build_model(value, spec, feed.steps, task)
+        log.info("%s: %d parameters, %d steps an epoch", value.model.name, model.count_params(), feed.steps)
+        progress = run(value, model, feed, folder)
+        scores = progress.rows[progress.best_epoch - 1]
     feed.write_predictions(model, folder.predictions)
-    best = progress.rows[progress.best_epoch - 1]
     record |= {
         "status": "finished",
         "finished": now(),
         "seconds": round(progress.seconds, 1),
         "epochs": len(progress.rows),
         "best": {"epoch": progress.best_epoch, "metric": value.metric, "value": progress.best_value},
-        "scores": best,
+        "scores": scores,
     }
     write_json(folder.record, record)
     return _result(folder, value)

@@ -19,6 +19,7 @@ from covidcx.errors import RecipeError
 from covidcx.models import save_weights
 from covidcx.training import checkpoint
 from covidcx.training.callbacks import EpochBar, TensorBoardLog
+from covidcx.training.freeze import freeze
 from covidcx.training.pretraining import Pretraining
 from covidcx.training.recipe import Recipe
 from covidcx.training.run_folder import RunFolder
@@ -103,6 +104,8 @@ def run(
             events.add(row, wall_time)
         while len(progress.rows) < recipe.epochs and not progress.stopped(recipe.early_stop):
             started = time.monotonic()
+            if recipe.freeze_epochs:
+                freeze(model, len(progress.rows) < recipe.freeze_epochs)
             row = _one_epoch(recipe, model, feed, len(progress.rows))
             improved = progress.better(recipe.metric, row[recipe.metric])
             if improved:

@@ -11,6 +11,8 @@ from typing import Any, Literal
 from covidcx.data.augment import Augmentation
 from covidcx.errors import RecipeError, did_you_mean
 from covidcx.imaging.preprocessing import Preprocessing
+from covidcx.models.stage_names import STAGES
+from covidcx.training.selection import Selection
 from covidcx.training.settings import apply_overrides, from_plain, parse, to_plain
 
 _METRICS = {"segment": "val_dice", "classify": "val_macro_f1", "multi": "val_score"}
@@ -108,8 +110,9 @@ class Recipe:
             part of a larger one.
         passes: how often an epoch sees each training image (`classify`), so that a share of 0.1 with ten passes takes
             as many steps as all images with one.
-        initial_weights: weights file to start from, filled in by layer name; `imagenet` for the published weights of
-            the model's backbone, downloaded; `random` or None for a random start.
+        initial_weights: what the model starts from: a weights file, filled in by layer name; `imagenet`, the backbone's
+            weights by keras.applications (downloaded); `chexnet`, which only a file can give; `random`; or None, which
+            is random too, for models that the literature starts so.
         initial_layers: which layers take part in that: `all` that are in the file, or the `encoder`'s alone.
         heads: names of `covidcx.training.heads` that are trained together (`multi`).
         head_splits: training splits that a head learns from, all of `train_splits` where it is absent: for images
@@ -121,6 +124,12 @@ class Recipe:
             or of a finished run, or `manifest` for the manifest's column `lung_mask`.
         seed: of initial weights, order, augmentation and dropout.
         mixed_precision: `auto` is float16 on a GPU and float32 on the CPU.
+        selection: which rows of the training splits are learned from, and merged classes.
+        freeze_epochs: epochs at the start in which only the dense layers learn; everything before them keeps its
+            weights and normalisation statistics. As many as `epochs` or more never lets it learn.
+        stages: epochs of each stage of a hierarchical classifier, `{"pneumonia": 10, "covid": 20}`: its first stage
+            learns the first label against the others, its second tells these apart; `epochs` is the most for each.
+            Empty trains one model.
     """
 
     name: str
@@ -151,6 +160,9 @@ class Recipe:
     segmenter: str = "lung-unet"
     seed: int = 0
     mixed_precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
+    selection: Selection = field(default_factory=Selection)
+    freeze_epochs: int = 0
+    stages: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         within("epochs", self.epochs, 1, 100_000)
@@ -171,12 +183,16 @@ class Recipe:
         if self.monitor not in ("auto", "val_loss", _METRICS[self.task]):
             raise RecipeError(f"monitor {self.monitor!r} does not exist for task {self.task!r}; use auto or val_loss")
         shared = set(self.train_splits) & set(self.val_splits)
-        if shared or not self.train_splits or not self.val_splits:
+        if shared or not self.train_splits or bool(self.val_splits) == bool(self.selection.holdout):
             raise RecipeError(
-                f"train_splits {self.train_splits} and val_splits {self.val_splits} must be non-empty and disjoint"
+                f"train_splits {self.train_splits} and val_splits {self.val_splits} must be non-empty and disjoint; "
+                f"with selection.holdout, now {self.selection.holdout:g}, val_splits must be empty"
             )
+        within("freeze_epochs", self.freeze_epochs, 0, 100_000)
         self._check_label_sets()
         self._check_heads()
+        self.selection.check(self.labels)
+        self._check_stages()
 
     def _check_heads(self) -> None:
         if self.task != "multi":
@@ -199,6 +215,17 @@ class Recipe:
             for split in splits:
                 if split not in self.train_splits:
                     raise RecipeError(f"head_splits.{name} names {split!r}.{did_you_mean(split, self.train_splits)}")
+
+    def _check_stages(self) -> None:
+        if not self.stages:
+            return
+        if tuple(self.stages) != STAGES or self.task != "classify" or len(self.labels) != 3 or self.label_sets:
+            raise RecipeError(
+                f"stages are {' and '.join(STAGES)}, of a classifier of three labels without label_sets; received "
+                f"{self.stages} for {self.labels}"
+            )
+        for name, epochs in self.stages.items():
+            within(f"stages.{name}", epochs, 1, 100_000)
 
     def _check_label_sets(self) -> None:
         for name, allowed in self.label_sets.items():

@@ -77,8 +77,14 @@ def select(recipe: Recipe, task: Task, manifest: Manifest) -> Rows:
     whole = split_hash(manifest.frame)
     manifest = _without_leaks(recipe.leaks, (*recipe.train_splits, *recipe.val_splits), manifest)
     parts = {}
-    for name, splits in (("train", recipe.train_splits), ("val", recipe.val_splits)):
+    selection, drawn = recipe.selection, [("train", recipe.train_splits)]
+    if not selection.holdout:
+        drawn.append(("val", recipe.val_splits))
+    for name, splits in drawn:
         part = manifest.subset(split=splits)
+        if name == "train":
+            part = part.take(selection.kept(part))
+        part = selection.relabelled(part)
         usable = task.usable(part)
         left_out = part.frame["label"][~usable].fillna("no label").value_counts().to_dict()
         if left_out and recipe.task == "classify":
@@ -98,6 +104,9 @@ def select(recipe: Recipe, task: Task, manifest: Manifest) -> Rows:
                 f"{manifest.path} has no row with a {what} in split {', '.join(splits)}; "
                 f"fill the column 'split' (covidcx data split) or set {name}_splits"
             )
+    if selection.holdout:
+        held = selection.held_out(parts["train"])
+        parts = {"train": parts["train"].take(~held), "val": parts["train"].take(held)}
     columns = (*_IDENTITY, *_MULTI) if recipe.task == "multi" else _IDENTITY
     rows = Rows(parts["train"], parts["val"], manifest, whole, columns)
     if recipe.task == "classify":

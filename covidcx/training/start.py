@@ -12,16 +12,19 @@ import keras
 
 from covidcx.errors import WeightsError
 from covidcx.models import build
+from covidcx.models.applications import fill_imagenet, fill_tfjs_resnet50
+from covidcx.models.covid_cxnet import backbone_of
 from covidcx.models.encoders import encoder_of
 from covidcx.models.restore import FORMAT, by_path, read_weights
 from covidcx.models.torch_mobilenet import load_torch_mobilenet
 from covidcx.models.vgg16_weights import has_vgg16, imagenet_vgg16
-from covidcx.models.weights import imagenet_backbone
+from covidcx.training.recipe import Recipe
 
 log = logging.getLogger(__name__)
 
-RANDOM, IMAGENET = "random", "imagenet"
-_TORCH_SUFFIXES = (".pth", ".pt", ".tar")
+IMAGENET, CHEXNET, RANDOM = "imagenet", "chexnet", "random"
+"""What `initial_weights` may say instead of a file."""
+_FOREIGN_SUFFIXES = (".pth", ".pt", ".tar", ".json")
 
 
 def seeded_build(spec: dict[str, Any], seed: int) -> keras.Model:
@@ -48,6 +51,25 @@ def seeded(seed: int) -> Iterator[None]:
         yield
     finally:
         random.setstate(before)
+
+
+def check_start(recipe: Recipe) -> None:
+    """Refuse a start that cannot be had, before images are prepared; a random start must be asked for.
+
+    Raises:
+        WeightsError: the file is not there, or CheXNet has no file.
+    """
+    start = recipe.initial_weights
+    if start == CHEXNET:
+        raise WeightsError(
+            f"recipe {recipe.name!r} starts from CheXNet, whose weights have no lasting address to download from; "
+            "pass --set initial_weights=FILE with a published CheXNet (Keras .h5, .pth.tar or torchxrayvision), "
+            "initial_weights=imagenet for ImageNet's, or initial_weights=random for none"
+        )
+    if start not in (None, IMAGENET, RANDOM) and not Path(start).exists():
+        raise WeightsError(
+            f"initial_weights={start} is no file; give a weights file, {IMAGENET} to download ImageNet's, or {RANDOM}"
+        )
 
 
 def start_from(model: keras.Model, source: str | None, layers: str = "all") -> tuple[str, ...]:
@@ -108,7 +130,7 @@ def transfer(model: keras.Model, path: Path, layers: str = "all") -> tuple[str, 
 
 
 def _own_format(path: Path) -> bool:
-    if path.suffix in _TORCH_SUFFIXES:
+    if path.suffix in _FOREIGN_SUFFIXES:
         return False
     try:
         with h5py.File(path, "r") as file:
@@ -121,11 +143,12 @@ def _own_format(path: Path) -> bool:
 def _fill_published(model: keras.Model, path: Path | None) -> list[str]:
     if has_vgg16(model):
         return imagenet_vgg16(model, path)
-    if any(layer.name == "out_relu" for layer in model.layers):
-        if path is None:
-            raise WeightsError("MobileNetV2's ImageNet weights are not downloaded; give the file as initial_weights")
+    backbone, suffix = backbone_of(model), "" if path is None else path.suffix
+    if suffix == ".json":
+        return fill_tfjs_resnet50(model, path)
+    if backbone == "mobilenet_v2" and suffix in _FOREIGN_SUFFIXES:
         return load_torch_mobilenet(model, path)
-    return imagenet_backbone(model, path)
+    return fill_imagenet(model, backbone or "densenet121", path)
 
 
 def _listed(rest: list[str]) -> str:

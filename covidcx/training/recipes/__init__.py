@@ -32,6 +32,14 @@ RECIPES: dict[str, str] = {
     "siim-findings": "covidcx.training.recipes.siim_findings",
     "siim-opacity": "covidcx.training.recipes.siim_opacity",
     "siim-multitask": "covidcx.training.recipes.siim_multitask",
+    "base-model-v1": "covidcx.training.recipes.base_model_v1",
+    "base-model-v2": "covidcx.training.recipes.base_model_v2",
+    "imagenet-densenet121": "covidcx.training.recipes.imagenet_densenet121",
+    "imagenet-resnet50": "covidcx.training.recipes.imagenet_resnet50",
+    "covid-cxnet-v1": "covidcx.training.recipes.covid_cxnet_v1",
+    "covid-cxnet-v2": "covidcx.training.recipes.covid_cxnet_v2",
+    "covid-cxnet-flat": "covidcx.training.recipes.covid_cxnet_flat",
+    "covid-cxnet-hierarchical": "covidcx.training.recipes.covid_cxnet_hierarchical",
 }
 
 PRETRAININGS: dict[str, str] = {

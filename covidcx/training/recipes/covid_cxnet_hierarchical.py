@@ -1,0 +1,20 @@
+"""Hierarchical COVID-CXNet (Haghanifar et al. 2020, section 5.3, Table 5): normal or pneumonia, then which pneumonia.
+
+Command: `covidcx train covid-cxnet-hierarchical --data MANIFEST --out runs/hierarchical --set leaks=drop
+--set initial_weights=CHEXNET`
+Cost and result: not yet run with CheXNet; see `covid-cxnet-v1` for what CHEXNET is and what else can be given.
+
+Two networks are trained one after the other, for 10 and 20 epochs, in `stages/` of the run's folder; the run's own
+weights are both joined into one model of three probabilities (`covidcx.models.hierarchical`).
+"""
+
+from dataclasses import replace
+
+from covidcx.training.recipes.covid_cxnet_flat import RECIPE as FLAT
+
+RECIPE = replace(
+    FLAT,
+    name="covid-cxnet-hierarchical",
+    model=replace(FLAT.model, name="covid-cxnet-hierarchical"),
+    stages={"pneumonia": 10, "covid": 20},
+)
