@@ -130,7 +130,7 @@ def train(
         with precision(record["precision"]), replicas():
             model = build_model(value, spec, feed.steps, task)
         log.info("%s: %d parameters, %d steps an epoch", value.model.name, model.count_params(), feed.steps)
-        progress = run(value, model, feed, folder)
+        progress = run(value, model, feed, folder, freeze_epochs=value.freeze_epochs)
         scores = progress.rows[progress.best_epoch - 1]
     feed.write_predictions(model, folder.predictions)
     record |= {

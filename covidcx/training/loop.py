@@ -74,6 +74,7 @@ def run(
     feed: Feed,
     folder: RunFolder,
     exported: keras.Model | None = None,
+    freeze_epochs: int = 0,
 ) -> Progress:
     """Train until the last epoch or early stopping; the model ends with the best epoch's weights.
 
@@ -83,6 +84,7 @@ def run(
         feed: the images.
         folder: where state and logs go; a state found there is gone on from.
         exported: the part of the model whose weights are written as the run's; the whole model by default.
+        freeze_epochs: epochs at the start in which only the dense layers learn.
 
     Returns:
         What happened.
@@ -104,8 +106,8 @@ def run(
             events.add(row, wall_time)
         while len(progress.rows) < recipe.epochs and not progress.stopped(recipe.early_stop):
             started = time.monotonic()
-            if recipe.freeze_epochs:
-                freeze(model, len(progress.rows) < recipe.freeze_epochs)
+            if freeze_epochs:
+                freeze(model, len(progress.rows) < freeze_epochs)
             row = _one_epoch(recipe, model, feed, len(progress.rows))
             improved = progress.better(recipe.metric, row[recipe.metric])
             if improved:
