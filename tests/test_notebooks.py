@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 DATA, TRAINING, DEPLOY = "01_data_and_phantom.ipynb", "02_covid_cxnet.ipynb", "06_deploy.ipynb"
+EXPLAIN = "03_explainability.ipynb"
 # What has to be seen in the output of the cell with this tag; `skipped:` instead where it needs the shipped bundles.
 RESULTS = {
     DATA: {
@@ -20,6 +21,14 @@ RESULTS = {
         "result-prediction": "called",
         "result-explanation": "heat_inside",
         "result-evaluation": "auc_covid_vs_normal",
+    },
+    EXPLAIN: {
+        "result-training": "lungs only",
+        "result-gradcam": "image/png",
+        "result-lime": "image/png",
+        "result-text": "whole image: removing the marks of",
+        "result-measures": "score that survives without the lungs",
+        "result-sanity": "LIME: agreement with shuffled weights",
     },
     DEPLOY: {
         "result-finding": "image/png",

@@ -202,7 +202,11 @@ def dice_figure(dice: np.ndarray, readers: np.ndarray | None = None, title: str 
 
 
 def learning_figure(
-    curves: Mapping[str, Sequence[float]], quantity: str, title: str = "", limits: tuple[float, float] | None = None
+    curves: Mapping[str, Sequence[float]],
+    quantity: str,
+    title: str = "",
+    limits: tuple[float, float] | None = None,
+    mark: int = 0,
 ) -> "Figure":
     """Draw what was logged after each epoch of a training.
 
@@ -211,11 +215,14 @@ def learning_figure(
         quantity: what the values are.
         title: heading.
         limits: of the vertical axis; chosen from the values by default.
+        mark: epoch after which a line is drawn, such as the last with a frozen backbone; 0 draws none.
 
     Returns:
         The figure.
     """
     figure, axes = _figure(title, 5.6, 4.0)
+    if mark:
+        axes.axvline(mark + 0.5, color="#BBBBBB", linewidth=1, label=f"until epoch {mark}: backbone frozen")
     for i, (name, values) in enumerate(curves.items()):
         dashed = name.startswith("validation")
         axes.plot(range(1, len(values) + 1), values, label=name, color=_SPARE[i // 2 % len(_SPARE)],

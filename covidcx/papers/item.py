@@ -189,6 +189,17 @@ class Paper:
         return items[wanted]
 
 
+def in_order(*groups: Sequence[Item]) -> tuple[Item, ...]:
+    """Return items as a reader looks for them: tables by number, figures by number, then words of our own."""
+
+    def place(item: Item) -> tuple[int, int]:
+        kind, _, number = item.name.partition("-")
+        kinds = ("table", "figure")
+        return (kinds.index(kind), int(number)) if kind in kinds and number.isdigit() else (len(kinds), 0)
+
+    return tuple(sorted((item for group in groups for item in group), key=place))
+
+
 def canonical(name: str) -> str:
     """Return an item's name as it is registered.
 

@@ -159,6 +159,7 @@ def train_cell(context: Context, cell: Cell) -> Trained:
     settings = {"seed": str(context.seed), **context.budget.overrides, **cell.overrides}
     if not folder.finished and not context.train:
         raise MissingDataError(f"{folder.path} holds no finished run; leave --finished-only out to train it")
+    settings = _whole_training(recipes.get(cell.recipe), settings)
     if folder.finished:
         _check_same(folder, cell, settings["seed"], split_hash(context.manifest.frame))
     else:
@@ -167,6 +168,19 @@ def train_cell(context: Context, cell: Cell) -> Trained:
     departures = differences(recipes.get(cell.recipe).to_dict(), recipe.to_dict())
     told = tuple(text.replace(" there,", " in the recipe,").replace(" now", " here") for text in departures)
     return Trained(folder, recipe, record["best"], record["seconds"], told)
+
+
+def _whole_training(recipe: Recipe, settings: dict[str, str]) -> dict[str, str]:
+    """Let a changed number of epochs reach every part of a training: its stages, and its frozen share."""
+    epochs = settings.get("epochs", "")
+    if not epochs.isdigit():
+        return settings
+    if recipe.stages:
+        parts = {f"stages.{name}": epochs for name in recipe.stages}
+        return {**parts, **{key: text for key, text in settings.items() if key != "epochs"}}
+    if recipe.freeze_epochs:
+        return {"freeze_epochs": str(round(recipe.freeze_epochs * int(epochs) / recipe.epochs)), **settings}
+    return settings
 
 
 def _check_same(folder: RunFolder, cell: Cell, seed: str, data: str) -> None:
