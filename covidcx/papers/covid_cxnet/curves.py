@@ -147,7 +147,10 @@ def _smaller(context: Context, like: Trained, images: int) -> Cell:
     text = (CHILDREN if context.phantom else _KERMANY) % (images // 2, images // 2)
     size = ",".join(map(str, like.recipe.preprocessing.size))
     first = cell_of(context, BASE_V1)
-    settings = {"selection.only": text, "preprocessing.size": size, "epochs": str(like.recipe.epochs)}
+    settings = {
+        "selection.only": text, "preprocessing.size": size, "epochs": str(like.recipe.epochs),
+        "monitor": like.recipe.monitor,
+    }  # fmt: skip
     return Cell(first.recipe, f"{first.name}-{images}", {**first.overrides, **settings})
 
 
