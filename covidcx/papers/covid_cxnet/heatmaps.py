@@ -74,8 +74,8 @@ def cam_panel(looking: Looking, study: Study, label: str | None = None) -> Panel
     heat = looking.grids([prepared], [index])[0]
     inside = heat_inside(np.where(study.ignored, 0.0, heat), study.lungs)
     share = "no heat" if np.isnan(inside) else f"{inside:.0%} of heat in lungs"
-    told = f"true {NAMES[study.row['label']]}; {NAMES[looking.recipe.labels[index]]} {probabilities[index]:.2f}\n{share}"
-    return heat_panel(study.pixels, heat, told, study.lungs)
+    told = f"true {NAMES[study.row['label']]}; {NAMES[looking.recipe.labels[index]]} {probabilities[index]:.2f}"
+    return heat_panel(study.pixels, heat, f"{told}\n{share}", study.lungs)
 
 
 def lime_panel(looking: Looking, study: Study, label: str, seed: int) -> Panel:
