@@ -7,11 +7,11 @@ import re
 import pytest
 
 from covidcx.cli import main
-from covidcx.errors import CovidcxError, MissingDataError
+from covidcx.errors import CovidcxError, MissingDataError, WeightsError
 from covidcx.evaluation.intervals import Interval
 from covidcx.papers import get, names
 from covidcx.papers.comparison import attempt, judge, markdown
-from covidcx.papers.item import Budget, Context, Item, Paper, Result, canonical
+from covidcx.papers.item import Budget, Context, Item, Paper, Result, canonical, in_order
 from covidcx.papers.reproduce import Job, reproduce
 
 
@@ -63,9 +63,10 @@ def test_without_interval_or_published_value_there_is_no_verdict():
     assert judge("model", "f1", None, Interval(0.9, 0.8, 1.0, 10, 0)).verdict == "ours only"
 
 
-def test_a_row_without_its_data_is_skipped_and_says_so():
+@pytest.mark.parametrize("error", [MissingDataError, WeightsError])
+def test_a_row_without_its_data_or_weights_is_skipped_and_says_so(error):
     def measure():
-        raise MissingDataError("needs split pediatric")
+        raise error("needs split pediatric")
 
     rows = attempt("Base model v1", {"accuracy": 0.961, "f1": 0.82}, measure)
     assert [(r.metric, r.published, r.verdict, r.reason) for r in rows] == [
@@ -119,6 +120,12 @@ def test_literature_table_and_list_from_the_command_line(tmp_path, capsys):
 def test_a_missing_manifest_is_one_line_and_exit_code_2(tmp_path, capsys):
     assert main(["reproduce", "covid-cxnet", "table-7", "--data", str(tmp_path / "none.csv")]) == 2
     assert "none.csv" in capsys.readouterr().err
+
+
+def test_items_are_listed_as_in_the_paper():
+    items = [Item(name, "title", print) for name in ("shortcuts", "figure-10", "figure-9", "table-2", "table-1")]
+    listed = [item.name for item in in_order(items[:2], items[2:])]
+    assert listed == ["table-1", "table-2", "figure-9", "figure-10", "shortcuts"]
 
 
 def test_markdown_has_one_line_per_row():

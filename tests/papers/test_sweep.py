@@ -1,9 +1,11 @@
 """A sweep goes on where it stopped, and a finished run is used only for what it is."""
 
+from dataclasses import replace
+
 import pytest
 
 from covidcx.data.phantom import write_phantom
-from covidcx.errors import RecipeError
+from covidcx.errors import MissingDataError, RecipeError
 from covidcx.papers import trained as module
 from covidcx.papers.item import Budget, Context
 from covidcx.papers.sweep import seeds, spread, sweep, variants
@@ -60,6 +62,20 @@ def test_a_run_of_another_seed_or_recipe_is_refused(context):
 def test_variants_get_folders_and_settings_of_their_own(context):
     (cell,) = variants(seeds(context, "tiny", 1), "no-lungs", preprocessing__roi="none")
     assert cell.name == "tiny-no-lungs" and cell.overrides == {"preprocessing.roi": "none"}
+
+
+def test_fewer_epochs_reach_stages_and_frozen_epochs():
+    staged, frozen = recipes.get("covid-cxnet-hierarchical"), recipes.get("imagenet-resnet50")
+    assert module._whole_training(staged, {"epochs": "3"}) == {"stages.pneumonia": "3", "stages.covid": "3"}
+    changed = frozen.override(module._whole_training(frozen, {"epochs": "4"}))
+    assert (changed.epochs, changed.freeze_epochs) == (4, 2)
+    assert staged.override(module._whole_training(staged, {"epochs": "3"})).stages == {"pneumonia": 3, "covid": 3}
+    assert module._whole_training(recipes.get("base-model-v2"), {"epochs": "3"}) == {"epochs": "3"}
+
+
+def test_where_nothing_may_be_trained_an_unfinished_run_is_missing_data(context):
+    with pytest.raises(MissingDataError, match=r"no finished run.*--finished-only"):
+        trained(replace(context, train=False), "tiny", name="never-trained")
 
 
 def test_spread_is_mean_and_range():
