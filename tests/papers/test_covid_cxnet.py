@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tiny_cxnet
 
+from covidcx.data.manifest import Manifest
 from covidcx.papers import get
 from covidcx.papers.comparison import Table
 from covidcx.papers.covid_cxnet import chexnet as chexnet_module
@@ -15,7 +16,7 @@ from covidcx.papers.covid_cxnet.curves import fluctuation
 from covidcx.papers.covid_cxnet.measures import TITLES, Looking, Measures
 from covidcx.papers.covid_cxnet.models import BASE_V1, FLAT, TABLE_6, not_comparable, run_of
 from covidcx.papers.item import Budget, Context
-from covidcx.papers.reproduce import Job, reproduce
+from covidcx.papers.reproduce import Job, phantom_manifest, reproduce
 from covidcx.training import recipes
 
 pytest.importorskip("tensorflow")
@@ -32,6 +33,10 @@ def done(tmp_path_factory):
         patch.setattr("covidcx.papers.reproduce._PHANTOM_SIZE", 128)
         settings = {"preprocessing.size": "32,32", "epochs": "1"}
         job = Job(PAPER, PAPER.items, out, overrides=settings, seeds=1, bootstrap=20)
+        # One image of the test split is damaged, as in any real collection.
+        manifest = Manifest.read(phantom_manifest(job))
+        damaged = manifest.file(manifest.subset(split="test", labels="cap").frame["image"].iloc[0])
+        damaged.write_bytes(damaged.read_bytes()[:300])
         yield job, reproduce(job)
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
+import pandas as pd
 
 from covidcx.data.splits import split_hash
 from covidcx.errors import CovidcxError, MissingDataError
@@ -89,18 +90,20 @@ def _contrasts(context: Context, ways: Mapping[str, Enhance]) -> list[Comparison
     if frame.empty:
         raise MissingDataError("the contrast of opacities needs rows with disease_mask and lung_mask")
     values: dict[str, list[float]] = {label: [] for label in ways}
+    rows = []
     for found in studies(context, frame):
         lesion = np.zeros_like(found.lungs) if found.lesion is None else found.lesion
         image, marked, lungs = (
             resize_area(part, SEGMENTER_SIZE, SEGMENTER_SIZE) for part in (found.pixels, lesion, found.lungs | lesion)
         )
+        rows.append(found.row)
         for label, way in ways.items():
             values[label].append(lesion_contrast(way(to_uint8(image)), marked > 0.5, lungs > 0.5))
     intervals = bootstrap_all(
-        {label: lambda w, v=v: mean(np.array(v), w) for label, v in values.items()}, patients_of(frame),
+        {label: lambda w, v=v: mean(np.array(v), w) for label, v in values.items()}, patients_of(pd.DataFrame(rows)),
         context.budget.bootstrap, context.seed,
     )  # fmt: skip
-    system = f"opacities of {len(frame)} images"
+    system = f"opacities of {len(rows)} images"
     return [context.judge(system, f"contrast, {label}", None, ours) for label, ours in intervals.items()]
 
 

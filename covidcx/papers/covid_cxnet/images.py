@@ -1,6 +1,7 @@
 """Which radiographs a figure shows, and what is known about them."""
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -9,13 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from covidcx.bundle import Bundle
-from covidcx.errors import CovidcxError, MissingDataError
+from covidcx.errors import CovidcxError, ExplainError, ImageError, MissingDataError
 from covidcx.explain.truth import Box, read_truth
-from covidcx.imaging import read, segment_lungs
+from covidcx.imaging import Radiograph, read, segment_lungs
 from covidcx.papers.item import Context
 
 if TYPE_CHECKING:
     import pandas as pd
+
+log = logging.getLogger(__name__)
 
 SEGMENTER = "lung-unet"
 
@@ -26,7 +29,7 @@ class Study:
 
     Attributes:
         row: of the manifest.
-        pixels: float32, H x W, 0..1.
+        radiograph: upright.
         lungs: bool, H x W.
         ignored: bool, H x W: neither inside nor outside the lungs.
         lungs_from: `manifest` or the segmenter's name.
@@ -34,11 +37,16 @@ class Study:
     """
 
     row: "pd.Series"
-    pixels: np.ndarray
+    radiograph: Radiograph
     lungs: np.ndarray
     ignored: np.ndarray
     lungs_from: str
     target: np.ndarray | Sequence[Box] | None = None
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """float32, H x W, 0..1."""
+        return self.radiograph.pixels
 
     @property
     def lesion(self) -> np.ndarray | None:
@@ -73,24 +81,26 @@ def studies(context: Context, frame: "pd.DataFrame") -> Iterator[Study]:
         frame: rows of its manifest.
 
     Returns:
-        One study per row, read when it is its turn.
+        One study per row whose files can be read, each when it is its turn; the others are logged and left out.
 
     Raises:
         MissingDataError: there is neither a mask nor a segmenter.
-        ImageError, ExplainError: a file cannot be read or does not fit.
     """
     truth = read_truth(context.manifest_path)
     for position in range(len(frame)):
         row = frame.iloc[position]
         path = context.manifest.file(row["image"])
-        radiograph = read(path)
-        pixels = radiograph.pixels
-        known = truth.of(path, radiograph.shape, radiograph.turn)
+        try:
+            radiograph = read(path)
+            known = truth.of(path, radiograph.shape, radiograph.turn)
+        except (ImageError, ExplainError) as error:
+            log.warning("%s is left out: %s", row["image"], error)
+            continue
         lungs, ignored, origin = known.lungs, known.ignored, "manifest"
         if lungs is None:
-            lungs, origin = segmenter()(pixels), SEGMENTER
+            lungs, origin = segmenter()(radiograph.pixels), SEGMENTER
             ignored = np.zeros_like(lungs)
-        yield Study(row, pixels, lungs, ignored, origin, known.target)
+        yield Study(row, radiograph, lungs, ignored, origin, known.target)
 
 
 @cache

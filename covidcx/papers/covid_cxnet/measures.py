@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from covidcx.atomic import write_atomic
 from covidcx.errors import MissingDataError
@@ -21,7 +22,7 @@ from covidcx.evaluation.predictions import patients_of
 from covidcx.evaluation.shortcuts import COVERS, WHOLE, survival
 from covidcx.explain import grad_cam, heat_inside, pointing_hit
 from covidcx.explain.explain import OUTPUT, TOLERANCE
-from covidcx.imaging import Radiograph, prepare
+from covidcx.imaging import prepare
 from covidcx.imaging.preprocessing import Prepared
 from covidcx.papers.covid_cxnet.images import Study, studies
 from covidcx.papers.item import Context
@@ -154,15 +155,16 @@ def _measure(context: Context, run: Trained) -> dict[str, np.ndarray]:
     log.info("%s: heat and covered images of %d radiographs", run.folder.path.name, len(frame))
     rows: list[dict[str, np.ndarray]] = []
     batch: list[Study] = []
-    for position, study in enumerate(track(studies(context, frame), "looking", total=len(frame)), 1):
+    for study in track(studies(context, frame), "looking", total=len(frame)):
         batch.append(study)
-        if len(batch) == _BATCH or position == len(frame):
+        if len(batch) == _BATCH:
             rows.append(seen.measure(batch))
             batch = []
-    joined = {name: np.concatenate([part[name] for part in rows]) for name in rows[0]}
-    names = {"truth": "label", "splits": "split"}
-    texts = {name: np.array(frame[column].astype(str)) for name, column in names.items()}
-    return {**joined, **{k: v.astype("U") for k, v in texts.items()}, "patients": np.array(patients_of(frame), "U")}
+    if batch:
+        rows.append(seen.measure(batch))
+    if not rows:
+        raise MissingDataError("where a model looks cannot be measured: no image of split test can be read")
+    return {name: np.concatenate([part[name] for part in rows]) for name in rows[0]}
 
 
 class Looking:
@@ -181,7 +183,7 @@ class Looking:
         """Return the lungs that the model's own preprocessing finds: bool, H x W, or None where it asks for none."""
         if self._lungs is None:
             return None
-        return self._lungs(study.row, Radiograph(study.pixels))
+        return self._lungs(study.row, study.radiograph)
 
     def prepare(self, study: Study, *others: np.ndarray) -> list[Prepared]:
         """Prepare a radiograph, and other pixels in its place, all with the lungs found on the radiograph itself."""
@@ -227,8 +229,12 @@ class Looking:
                 aimed, self.grids([prepared[i] for i in aimed], [disease[i] for i in aimed]), strict=True
             ):
                 hits[i] = pointing_hit(heat, batch[i].target, TOLERANCE * max(heat.shape))
+        kept = pd.DataFrame([study.row for study in batch])
         return {
             **found,
+            "truth": np.array(kept["label"], "U"),
+            "splits": np.array(kept["split"], "U"),
+            "patients": np.array(patients_of(kept), "U"),
             "heat_inside": np.array(inside),
             "lungs_share": np.array([self._chance(s, p) for s, p in zip(batch, prepared, strict=True)]),
             "pointing": hits,

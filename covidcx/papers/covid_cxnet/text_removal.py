@@ -1,6 +1,7 @@
 """Figure 17: burned-in dates and letters taken out, and what that does to a model."""
 
 import numpy as np
+import pandas as pd
 
 from covidcx.data.splits import split_hash
 from covidcx.evaluation.intervals import bootstrap_all, mean
@@ -28,13 +29,14 @@ def figure_17(context: Context) -> Result:
     """Remove burned-in marks from every test image; show the most marked and measure what changes in COVID-CXNet v1."""
     frame = context.rows("figure-17", split=("test",), labels=("normal", "covid"))
     marked: list[tuple[Study, np.ndarray, np.ndarray]] = []
-    found = []
+    found, kept = [], []
     for study in track(studies(context, frame), "marks", total=len(frame)):
         clean, mask = remove_text(study.pixels, study.lungs)
         found.append(float(mask.mean()))
+        kept.append(study.row)
         # Only the most marked are kept in memory.
         marked = sorted([*marked, (study, clean, mask)], key=lambda entry: -entry[2].mean())[:_EXAMPLES]
-    shares = np.array(found)
+    shares, frame = np.array(found), pd.DataFrame(kept)
     figures = [save_figure(sheet_figure(_pairs(marked), 2, "Text removal"), context.out / "figure-17.png")]
     share = bootstrap_all(
         {"share": lambda w: mean((shares > 0).astype(float), w)}, patients_of(frame), context.budget.bootstrap,
