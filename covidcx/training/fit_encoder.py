@@ -32,6 +32,7 @@ class PretrainingResult:
         out: the run's folder.
         recipe: with every override applied.
         images: number of images learnt from.
+        split_hash: of the manifest.
         epochs: epochs trained.
         loss: of the last epoch.
         encoder: float32 weights of the backbone alone.
@@ -41,6 +42,7 @@ class PretrainingResult:
     out: Path
     recipe: Pretraining
     images: int
+    split_hash: str
     epochs: int
     loss: float
     encoder: Path
@@ -82,9 +84,10 @@ def pretrain(
     rows = select_images(value.splits, value.leaks, table)
     identity = {"split_hash": split_hash(table.frame), "rows_hash": split_hash(rows.frame), "images": len(rows)}
     folder.check(value, identity, resume)
-    if resume and _finished(folder):
+    done = finished(folder) if resume else None
+    if done is not None:
         log.info("%s is finished; nothing to do", folder.path)
-        return _result(folder, value)
+        return done
 
     from covidcx.models import save_weights
     from covidcx.models.contrast import check_queue
@@ -128,7 +131,7 @@ def pretrain(
         "scores": progress.rows[-1],
     }
     write_json(folder.record, record)
-    return _result(folder, value)
+    return _result(folder)
 
 
 def build_pretraining(recipe: Pretraining, steps: int) -> "keras.Model":
@@ -181,14 +184,15 @@ def network(model: "keras.Model") -> "keras.Model":
     return model.query if isinstance(model, MomentumContrast) else model
 
 
-def _finished(folder: RunFolder) -> bool:
+def finished(folder: RunFolder) -> PretrainingResult | None:
+    """Return what a run ended with, or None where no finished one lies."""
     done = folder.record.is_file() and (folder.path / ENCODER).is_file()
-    return done and read_json(folder.record).get("status") == "finished"
+    return _result(folder) if done and read_json(folder.record).get("status") == "finished" else None
 
 
-def _result(folder: RunFolder, recipe: Pretraining) -> PretrainingResult:
-    record = read_json(folder.record)
+def _result(folder: RunFolder) -> PretrainingResult:
+    record, recipe = read_json(folder.record), Pretraining.from_dict(read_json(folder.recipe))
     return PretrainingResult(
-        folder.path, recipe, record["data"]["images"], record["epochs"], record["scores"]["loss"],
-        folder.path / ENCODER, record["seconds"],
+        folder.path, recipe, record["data"]["images"], record["data"]["split_hash"], record["epochs"],
+        record["scores"]["loss"], folder.path / ENCODER, record["seconds"],
     )  # fmt: skip

@@ -40,6 +40,7 @@ RECIPES: dict[str, str] = {
     "covid-cxnet-v2": "covidcx.training.recipes.covid_cxnet_v2",
     "covid-cxnet-flat": "covidcx.training.recipes.covid_cxnet_flat",
     "covid-cxnet-hierarchical": "covidcx.training.recipes.covid_cxnet_hierarchical",
+    "label-efficiency": "covidcx.training.recipes.label_efficiency",
 }
 
 PRETRAININGS: dict[str, str] = {
