@@ -9,7 +9,8 @@ from covidcx.training import pretrain
 from covidcx.training.fit_encoder import ENCODER, PretrainingResult, finished
 from covidcx.training.run_folder import RunFolder
 
-_PHANTOM = {"batch": "16", "contrast.queue": "32"}
+# A few hundred steps on some hundred drawn images.
+_PHANTOM = {"batch": "16", "epochs": "12", "contrast.queue": "32"}
 _BACKBONE = {"model.kwargs.blocks": "blocks", "model.kwargs.growth": "growth"}
 
 
@@ -18,7 +19,7 @@ def pretrained(context: Context, recipe: str, name: str | None = None) -> Pretra
 
     Args:
         context: of the item. Of its budget's settings those of images and backbone hold here too, so that the encoder
-            fits the classifier, and on the phantom the number of epochs.
+            fits the classifier.
         recipe: a name of `covidcx.training.recipes.pretraining_names()`.
         name: folder of the run in `context.work`; the recipe's name by default. A finished run of the same recipe and
             data is used as it is, also where its settings differ, so that a long one done by `covidcx pretrain` serves.
@@ -45,9 +46,9 @@ def pretrained(context: Context, recipe: str, name: str | None = None) -> Pretra
     return done
 
 
-def encoder_file(context: Context, recipe: str) -> Path:
+def encoder_file(context: Context, recipe: str, name: str | None = None) -> Path:
     """Return the weights file of `pretrained`'s encoder."""
-    return (pretrained(context, recipe).out / ENCODER).resolve()
+    return (pretrained(context, recipe, name).out / ENCODER).resolve()
 
 
 def _settings(context: Context, recipe: str) -> dict[str, str]:
@@ -63,5 +64,4 @@ def _settings(context: Context, recipe: str) -> dict[str, str]:
     if context.phantom:
         own = get_pretraining(recipe)
         settings |= {key: text for key, text in _PHANTOM.items() if own.contrast or not key.startswith("contrast.")}
-        settings |= {"epochs": given["epochs"]} if "epochs" in given else {}
     return settings

@@ -147,12 +147,11 @@ def build_pretraining(recipe: Pretraining, steps: int) -> "keras.Model":
     from covidcx.models.contrast import MomentumContrast
     from covidcx.models.inpainting import OUTPUT, HoleError
     from covidcx.training.optimize import optimizer
-    from covidcx.training.start import seeded, transfer
+    from covidcx.training.start import seeded, start_from
 
     with seeded(recipe.seed):
         networks = [build_network(recipe) for _ in range(1 if recipe.contrast is None else 2)]
-    if recipe.initial_weights is not None:
-        transfer(networks[0], Path(recipe.initial_weights))
+    start_from(networks[0], recipe.initial_weights)
     if recipe.contrast is None:
         model = networks[0]
         model.compile(optimizer=optimizer(recipe, steps), loss={OUTPUT: HoleError(recipe.inpainting.context)})

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from covidcx.papers.item import Context
+from covidcx.papers.pretrained import encoder_file
 from covidcx.papers.siim import studies
 from covidcx.papers.trained import Cell, Trained, train_cell, trained
 
@@ -49,6 +50,19 @@ def full_start(context: Context) -> Mapping[str, str]:
     return {"initial_weights": str(second.folder.path)}
 
 
+def self_supervised(recipe: str) -> Callable[[Context], Mapping[str, str]]:
+    """Return a start from an encoder that learnt stage 1's images without their labels.
+
+    Args:
+        recipe: a name of `covidcx.training.recipes.pretraining_names()`.
+    """
+
+    def start(context: Context) -> Mapping[str, str]:
+        return {"initial_weights": str(encoder_file(studies.findings_set(context), recipe, f"findings-{recipe}"))}
+
+    return start
+
+
 def train_approach(approach: Approach, context: Context, split: Context) -> Trained:
     """Train an approach on a split, go on with it, or find it finished.
 
@@ -68,6 +82,14 @@ APPROACHES = (
     Approach("mt-encoder", "MT pre-trained RSNA enc.", MULTITASK, encoder_start, (0.4401, 0.6223)),
     Approach("mt-full", "MT pre-trained RSNA enc. + dec.", MULTITASK, full_start, (0.4794, 0.6177),
              (0.4621, 0.0099, 0.6407, 0.0121)),
+    Approach("moco-cxr", "SSL MoCo-CXR", BASELINE, self_supervised("moco-cxr"), (0.4305, 0.5869)),
+    Approach("moco-cxr-modified", "SSL Modified MoCo-CXR", BASELINE, self_supervised("moco-cxr-modified"),
+             (0.4325, 0.5971)),
+    Approach("moco-v2", "SSL MoCo-V2", BASELINE, self_supervised("moco-v2"), (0.4583, 0.5860)),
+    Approach("inpainting-centre", "SSL Center inpainting", BASELINE, self_supervised("inpainting-centre"),
+             (0.4472, 0.5962)),
+    Approach("inpainting", "SSL Inpainting-CXR", BASELINE, self_supervised("inpainting"), (0.4706, 0.6522),
+             (0.4599, 0.0137, 0.5955, 0.0107)),
 )  # fmt: skip
 
 

@@ -69,8 +69,9 @@ def figure_2(context: Context) -> Result:
         system = f"{name}, {len(done)} test images"
         comparisons.append(context.judge(system, "squared error in the holes / that of the mean grey", None, share))
         shown[name] = found
-    figure = Figure(figsize=(4 * _TILE, 2 * _SHOWN * _TILE), dpi=150, layout="constrained")
-    for part, (name, found) in zip(figure.subfigures(2, 1), shown.items(), strict=True):
+    figure = Figure(figsize=(4 * _TILE, len(shown) * _SHOWN * _TILE), dpi=150, layout="constrained")
+    parts = figure.subfigures(len(shown), 1, squeeze=False)
+    for part, (name, found) in zip(np.ravel(parts), shown.items(), strict=True):
         part.suptitle(f"{KINDS[name]}, {runs[name].epochs} epochs", fontsize=10)
         _panel(part, found)
     add_disclaimer(figure)
