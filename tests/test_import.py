@@ -44,6 +44,11 @@ def test_the_units_side_needs_no_training_package(repo, code):
     assert _loaded(repo, code) <= {"numpy", "cv2", "pydicom", "ai_edge_litert"}
 
 
+def test_a_papers_items_are_listed_without_keras(repo):
+    code = "from covidcx.papers import get, names\nassert all(get(name).items for name in names())"
+    assert not {"keras", "tensorflow", "lime"} & _loaded(repo, code)
+
+
 def test_unknown_public_name_is_an_attribute_error():
     import covidcx
 

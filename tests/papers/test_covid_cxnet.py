@@ -9,9 +9,9 @@ import pytest
 import tiny_cxnet
 
 from covidcx.data.manifest import Manifest
+from covidcx.models import weights
 from covidcx.papers import get
 from covidcx.papers.comparison import Table
-from covidcx.papers.covid_cxnet import chexnet as chexnet_module
 from covidcx.papers.covid_cxnet.curves import fluctuation
 from covidcx.papers.covid_cxnet.measures import TITLES, Looking, Measures
 from covidcx.papers.covid_cxnet.models import BASE_V1, FLAT, TABLE_6, not_comparable, run_of
@@ -114,16 +114,15 @@ def test_a_manifest_without_children_skips_that_row_alone(done, monkeypatch, tmp
 
 def test_chexnet_as_it_is_with_a_file(done, monkeypatch, tmp_path):
     job, _ = done
-    labels = chexnet_module.chexnet.__globals__["CHEXNET_LABELS"]
 
     def stand_in(path, input_shape):
         image = keras.Input(input_shape, name="image")
         x = keras.layers.Conv2D(4, 8, strides=8, activation="relu", name="relu")(image)
         x = keras.layers.GlobalAveragePooling2D()(x)
         model = keras.Model(image, {"probabilities": keras.layers.Dense(14, "sigmoid", name="head")(x)})
-        return chexnet_module.ImportedWeights(model, labels, "0" * 64, "keras-h5", "imagenet")
+        return weights.ImportedWeights(model, weights.CHEXNET_LABELS, "0" * 64, "keras-h5", "imagenet")
 
-    monkeypatch.setattr(chexnet_module, "chexnet", stand_in)
+    monkeypatch.setattr(weights, "chexnet", stand_in)
     monkeypatch.setattr(recipes, "get", tiny_cxnet.get)
     file = tmp_path / "chexnet.h5"
     file.write_bytes(b"x")

@@ -1,6 +1,7 @@
 """Figure 14 and section 4.2: CheXNet as it is, its fourteen outputs, and a combination of them as a classifier."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,10 +14,12 @@ from covidcx.evaluation.predictions import patients_of
 from covidcx.evaluation.roc import auc
 from covidcx.explain import grad_cam
 from covidcx.imaging import Preprocessing, prepare
-from covidcx.models.weights import ImportedWeights, chexnet
 from covidcx.papers.comparison import Comparison, attempt
 from covidcx.papers.covid_cxnet.images import Study
 from covidcx.papers.item import Context, Item, Result
+
+if TYPE_CHECKING:
+    from covidcx.models.weights import ImportedWeights
 
 SIZE = 224
 COMBINED = ("Pneumonia", "Infiltration", "Consolidation", "Edema", "Effusion", "Atelectasis")
@@ -34,7 +37,7 @@ class CheXNet:
         preprocessing: the whole radiograph at 224 pixels, unenhanced, in three equal channels.
     """
 
-    weights: ImportedWeights
+    weights: "ImportedWeights"
     preprocessing: Preprocessing = PREPROCESSING
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
@@ -63,6 +66,8 @@ def chexnet_of(context: Context) -> CheXNet:
             "CheXNet's weights have no lasting address to download from; give a published file (Keras .h5, PyTorch "
             ".pth.tar or torchxrayvision) as --weights chexnet=FILE"
         )
+    from covidcx.models.weights import chexnet
+
     return CheXNet(chexnet(context.weights["chexnet"], input_shape=(SIZE, SIZE, 3)))
 
 
