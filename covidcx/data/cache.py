@@ -18,7 +18,7 @@ from covidcx.imaging.masks import read_levels
 from covidcx.imaging.orientation import UPRIGHT, Turn, turn_of_exif
 from covidcx.imaging.preprocessing import Geometry, Preprocessing
 from covidcx.imaging.radiograph import Radiograph
-from covidcx.imaging.resize import resize_area, to_uint8
+from covidcx.imaging.resize import mostly, resize_area, to_uint8
 from covidcx.imaging.roi import SEGMENTER_SIZE, segmenter_input
 
 LungMask = Callable[[pd.Series, Radiograph], np.ndarray]
@@ -264,7 +264,7 @@ def resize_mask(mask: np.ndarray, size: int) -> np.ndarray:
     Returns:
         int8, size x size.
     """
-    small = (resize_area(mask == LUNG, size, size) > 0.5).astype(np.int8)
+    small = mostly(mask == LUNG, size, size).astype(np.int8)
     small[resize_area(mask == IGNORE, size, size) > 1e-6] = IGNORE
     return small
 

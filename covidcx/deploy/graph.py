@@ -12,6 +12,7 @@ import tensorflow as tf
 from covidcx.deploy import graph_enhance
 from covidcx.errors import ImageError
 from covidcx.imaging.preprocessing import Preprocessing
+from covidcx.imaging.resize import SHARE_TIE
 from covidcx.imaging.roi import ROI_ENHANCEMENTS, SEGMENTER_SIZE, LungROI
 
 
@@ -119,7 +120,7 @@ def restore_graph(heat: tf.Tensor, shape: tf.Tensor, box: tf.Tensor) -> tf.Tenso
 
 
 def resize_area_graph(image: tf.Tensor, height: int, width: int) -> tf.Tensor:
-    """Resample by pixel area, the twin of `resize.resize_area`.
+    """Resample by pixel area, the twin of `resize.resize_area`, as two products with the footprints' shares.
 
     Args:
         image: H x W, float or bool; H and W may be unknown while tracing.
@@ -129,22 +130,32 @@ def resize_area_graph(image: tf.Tensor, height: int, width: int) -> tf.Tensor:
     Returns:
         float64, height x width.
     """
-    rows = _resize_first_axis(tf.cast(image, tf.float64), height)
-    return tf.ensure_shape(tf.transpose(_resize_first_axis(tf.transpose(rows), width)), [height, width])
+    shape = tf.shape(image, out_type=tf.int64)
+    rows = tf.matmul(_footprints(shape[0], height), tf.cast(image, tf.float64))
+    return tf.ensure_shape(tf.matmul(rows, _footprints(shape[1], width), transpose_b=True), [height, width])
 
 
-def _resize_first_axis(image: tf.Tensor, size: int) -> tf.Tensor:
-    length = tf.shape(image, out_type=tf.int64)[0]
-    cumulative = tf.pad(tf.cumsum(image, axis=0), [[1, 0], [0, 0]])
-    # Exact fractions i * length / size, in the same integer arithmetic as NumPy.
-    scaled = tf.range(size + 1, dtype=tf.int64) * length
-    whole, part = scaled // size, tf.cast(scaled % size, tf.float64) / size
-    lower = tf.gather(cumulative, whole)
-    edges = lower + (tf.gather(cumulative, tf.minimum(whole + 1, length)) - lower) * part[:, None]
-    resampled = (edges[1:] - edges[:-1]) * (size / tf.cast(length, tf.float64))
-    # As in NumPy, an axis of the right length stays as it is: where a mask's share ties at a half, its last bit counts.
-    unchanged = tf.gather(image, tf.minimum(tf.range(size, dtype=tf.int64), length - 1))
-    return tf.where(length == size, unchanged, resampled)
+def mostly_graph(mask: tf.Tensor, height: int, width: int) -> tf.Tensor:
+    """Resample a mask, the twin of `resize.mostly`.
+
+    Args:
+        mask: bool, H x W; H and W may be unknown while tracing.
+        height: output height in pixels.
+        width: output width in pixels.
+
+    Returns:
+        bool, height x width.
+    """
+    return resize_area_graph(mask, height, width) > 0.5 + SHARE_TIE
+
+
+def _footprints(length: tf.Tensor, size: int) -> tf.Tensor:
+    """Share of every input pixel in every output pixel along one axis: float64, size x length; rows sum to 1."""
+    # In units of 1 / size of an input pixel every edge is a whole number.
+    edges, pixels = tf.range(size + 1, dtype=tf.int64) * length, tf.range(length + 1, dtype=tf.int64) * size
+    end = tf.minimum(edges[1:, None], pixels[None, 1:])
+    overlap = tf.maximum(end - tf.maximum(edges[:-1, None], pixels[None, :-1]), 0)
+    return tf.cast(overlap, tf.float64) / tf.cast(length, tf.float64)
 
 
 def to_uint8_graph(image: tf.Tensor) -> tf.Tensor:
@@ -169,7 +180,7 @@ def grow_graph(mask: tf.Tensor, roi: LungROI) -> tf.Tensor:
     Returns:
         bool, 256 x 256.
     """
-    grid = tf.cast(resize_area_graph(mask, SEGMENTER_SIZE, SEGMENTER_SIZE) > 0.5, tf.float32)
+    grid = tf.cast(mostly_graph(mask, SEGMENTER_SIZE, SEGMENTER_SIZE), tf.float32)
     # What lies beyond the border is background: an erosion eats from there, a dilation gains nothing.
     eroded = -_maximum(-grid, roi.kernel)
     # Repeated dilations by one square are one dilation by a larger one; the first undoes the erosion.

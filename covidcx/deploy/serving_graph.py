@@ -177,7 +177,6 @@ class ServingGraph:
         count = tf.shape(flat.shapes)[0]
         if self.gate is None:
             return tf.zeros([count], tf.bool), tf.zeros([count])
-        # The edge's gate first reduces large images by a whole factor, for speed; scores differ in the third decimal.
         bundle = self._gate_bundle
         spec = bundle.preprocessing
         images = tf.map_fn(

@@ -21,7 +21,7 @@ from covidcx.edge.predict import Input, collect
 from covidcx.errors import BundleError, CovidcxError, ImageError
 from covidcx.imaging.overlay import caption_strip, write_png
 from covidcx.imaging.read import read
-from covidcx.imaging.resize import resize_area, to_uint8
+from covidcx.imaging.resize import mostly, resize_area, to_uint8
 from covidcx.imaging.roi import NO_LUNGS, enhancement_of_channel, segment_lungs
 from covidcx.imaging.text import remove_text
 from covidcx.progress import track
@@ -177,7 +177,7 @@ def _cell(before: np.ndarray, after: np.ndarray, mask: np.ndarray, lungs, result
     shown = views[0] // 2
     shown[resize_area(mask, height, width) > 0.25] = _MARK
     if lungs is not None:
-        edge = (resize_area(lungs, height, width) > 0.5).astype(np.uint8)
+        edge = mostly(lungs, height, width).astype(np.uint8)
         shown[(edge > 0) & (cv2.erode(edge, np.ones((3, 3), np.uint8)) == 0)] = (0, 200, 0)
     cell = np.zeros((SHEET_SIDE, 3 * SHEET_SIDE + 12, 3), np.uint8)
     for number, view in enumerate((*views, shown)):

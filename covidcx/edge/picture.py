@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from covidcx.edge.runtime import Analysis
-from covidcx.imaging.resize import resize_area
+from covidcx.imaging.resize import mostly, resize_area
 
 PICTURE_SIDE = 1024
 """Longest side of the drawn pictures; the analysis itself works on the original pixels."""
@@ -24,6 +24,6 @@ def scaled(analysis: Analysis) -> tuple[np.ndarray, np.ndarray | None, np.ndarra
     if scale == 1.0:
         return pixels, lungs, heat
     height, width = (max(1, round(side * scale)) for side in pixels.shape)
-    lungs = None if lungs is None else resize_area(lungs, height, width) > 0.5
+    lungs = None if lungs is None else mostly(lungs, height, width)
     heat = None if heat is None else cv2.resize(heat, (width, height), interpolation=cv2.INTER_AREA)
     return resize_area(pixels, height, width), lungs, heat

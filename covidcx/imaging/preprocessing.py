@@ -13,7 +13,7 @@ import numpy as np
 
 from covidcx.errors import ImageError
 from covidcx.imaging import checks, enhance
-from covidcx.imaging.resize import resize_area, to_uint8
+from covidcx.imaging.resize import mostly, resize_area, to_uint8
 from covidcx.imaging.roi import SEGMENTER_SIZE, LungROI, bounding_box, grow
 
 CHANNELS = ("original", "he", "ahe", "clahe", "beasf")
@@ -158,7 +158,7 @@ class Geometry:
             bool, size.
         """
         top, bottom, left, right = self.box
-        return resize_area(mask[top:bottom, left:right], *size) > 0.5
+        return mostly(mask[top:bottom, left:right], *size)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ import numpy as np
 from covidcx.errors import ImageError
 from covidcx.imaging import checks
 from covidcx.imaging.enhance import equalize_adaptive, equalize_clahe
-from covidcx.imaging.resize import resize_area, to_uint8
+from covidcx.imaging.resize import mostly, resize_area, to_uint8
 
 SEGMENTER_SIZE = 256
 ROI_ENHANCEMENTS = ("ahe", "clahe", "none")
@@ -110,7 +110,7 @@ def grow(mask: np.ndarray, roi: LungROI) -> np.ndarray:
     Returns:
         bool, 256 x 256; all False where nothing but specks was there.
     """
-    grid = (resize_area(mask, SEGMENTER_SIZE, SEGMENTER_SIZE) > 0.5).astype(np.uint8)
+    grid = mostly(mask, SEGMENTER_SIZE, SEGMENTER_SIZE).view(np.uint8)
     # Erosion then dilation with the same kernel removes specks in both executors without connected components.
     square = np.ones((roi.kernel, roi.kernel), np.uint8)
     opened = cv2.dilate(cv2.erode(grid, square, borderValue=0), square, borderValue=0)
