@@ -8,6 +8,7 @@ from covidcx.bundle import GATE_LABEL, Bundle, calibrate, decide
 from covidcx.edge.lite import load_network
 from covidcx.errors import BundleError, UnsupportedImageError
 from covidcx.imaging.preprocessing import prepare
+from covidcx.imaging.resize import SummedImage
 
 REASONS = {
     "sideways": "the image lies on its side (rotated by 90 degrees): turn it upright",
@@ -66,11 +67,11 @@ class Gate:
         self.bundle = bundle
         self._network = load_network(bundle, "probabilities", threads)
 
-    def __call__(self, pixels: np.ndarray) -> Verdict:
+    def __call__(self, pixels: np.ndarray | SummedImage) -> Verdict:
         """Look at one image.
 
         Args:
-            pixels: float32, H x W, 0..1.
+            pixels: float32, H x W, 0..1, or the same summed up.
 
         Returns:
             The verdict.
@@ -82,11 +83,11 @@ class Gate:
         reason = "" if label == GATE_LABEL else REASONS.get(label, f"no upright frontal chest radiograph but {label}")
         return Verdict(frontal, label, reason)
 
-    def check(self, pixels: np.ndarray) -> float:
+    def check(self, pixels: np.ndarray | SummedImage) -> float:
         """Let an image pass or refuse it.
 
         Args:
-            pixels: float32, H x W, 0..1.
+            pixels: float32, H x W, 0..1, or the same summed up.
 
         Returns:
             Probability of an upright frontal chest radiograph.

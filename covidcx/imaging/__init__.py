@@ -11,7 +11,7 @@ from covidcx.imaging.enhance import (
 from covidcx.imaging.preprocessing import Geometry, Prepared, Preprocessing, prepare
 from covidcx.imaging.radiograph import Radiograph
 from covidcx.imaging.read import read
-from covidcx.imaging.resize import resize_area, to_uint8
+from covidcx.imaging.resize import SummedImage, resize_area, to_uint8
 from covidcx.imaging.roi import LungROI, segment_lungs
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Prepared",
     "Preprocessing",
     "Radiograph",
+    "SummedImage",
     "equalize",
     "equalize_adaptive",
     "equalize_beasf",

@@ -23,7 +23,7 @@ from pydicom.pixels import get_decoder
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
 from covidcx.errors import UnreadableImageError, UnsupportedImageError
-from covidcx.imaging.greyscale import grey_table, numbers
+from covidcx.imaging.greyscale import grey_table, look_up, numbers
 from covidcx.imaging.headers import jpeg2000_header, jpeg_header
 from covidcx.imaging.orientation import UPRIGHT, turn_of_patient
 from covidcx.imaging.picture import check_size, to_grey
@@ -97,8 +97,8 @@ def read_dicom(path: Path, window: int | None = 0) -> Radiograph:
         view = check_view(header)
         turn = turn_of_patient([str(text) for text in _several(header.get("PatientOrientation"))])
         _check_pixels(header, path)
-        codes = _decode(pydicom.dcmread(path, specific_tags=_ELEMENTS, force=True))
-        pixels = _colour(codes, window) if codes.ndim == 3 else grey_table(header, codes, window)[codes]
+        words, shift = _decode(pydicom.dcmread(path, specific_tags=_ELEMENTS, force=True))
+        pixels = _colour(words, window) if words.ndim == 3 else look_up(grey_table(header, words, shift, window), words)
         sex = header.get("PatientSex")
         kept = {
             "view": view,
@@ -111,7 +111,9 @@ def read_dicom(path: Path, window: int | None = 0) -> Radiograph:
         }
     if turn != UPRIGHT:
         log.info("%s: turned upright as Patient Orientation says (%s)", path.name, turn)
-    return Radiograph(turn.apply(pixels), turn=turn, **kept)
+    pixels = turn.apply(pixels)
+    pixels.flags.writeable = False
+    return Radiograph(pixels, turn=turn, **kept)
 
 
 def _several(value: Any) -> list[Any]:
@@ -213,8 +215,11 @@ def _check_length(found: int, expected: int) -> None:
         )
 
 
-def _decode(data: Dataset) -> np.ndarray:
-    """Return the stored bits of each pixel, uint8 or uint16, with everything above and below them removed."""
+def _decode(data: Dataset) -> tuple[np.ndarray, int]:
+    """Return each pixel's word, uint8 or uint16, and at which of its bits the stored ones begin.
+
+    Bits beside the stored ones may hold overlays (retired, but alive in old archives) or anything else.
+    """
     if "FloatPixelData" in data or "DoubleFloatPixelData" in data:
         raise UnsupportedImageError("the pixels are floating point numbers; export 8 to 16 bit integers")
     if not data.get("PixelData"):
@@ -234,15 +239,18 @@ def _decode(data: Dataset) -> np.ndarray:
         # pydicom masks as if the high bit were always bits stored - 1; let it hand out whole words instead.
         shift = high + 1 - bits
         data.BitsStored, data.HighBit = allocated, allocated - 1
-    array = _pixel_array(data, syntax)
+    if samples == 1 and syntax.is_little_endian and not syntax.is_encapsulated:
+        # What pydicom would do, without its copies.
+        array = np.frombuffer(data.PixelData, f"<u{allocated // 8}", math.prod(shape)).reshape(shape)
+    else:
+        array = _pixel_array(data, syntax)
     if array.shape != shape or array.dtype.kind not in "iu" or array.dtype.itemsize > 2:
         raise UnreadableImageError(
             f"{shape} pixels of {allocated} bits were promised, {array.dtype} of shape {array.shape} found; "
             "export the file again"
         )
     native = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
-    # Bits beside the stored ones may hold overlays (retired, but alive in old archives) or anything else.
-    return (native.view(f"u{native.dtype.itemsize}") >> shift) & ((1 << bits) - 1)
+    return native.view(f"u{native.dtype.itemsize}"), shift
 
 
 def _pixel_array(data: Dataset, syntax: UID) -> np.ndarray:

@@ -43,8 +43,10 @@ class Turn:
             image: H x W, or H x W x channels.
 
         Returns:
-            A view of it, H x W or, transposed, W x H.
+            A view of it, H x W or, transposed, W x H; the image itself where it stays as it is.
         """
+        if self == UPRIGHT:
+            return image
         if self.transposed:
             image = image.swapaxes(0, 1)
         return image[:: -1 if self.upside_down else 1, :: -1 if self.mirrored else 1]

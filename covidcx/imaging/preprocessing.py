@@ -13,7 +13,7 @@ import numpy as np
 
 from covidcx.errors import ImageError
 from covidcx.imaging import checks, enhance
-from covidcx.imaging.resize import mostly, resize_area, to_uint8
+from covidcx.imaging.resize import SummedImage, mostly, to_uint8
 from covidcx.imaging.roi import SEGMENTER_SIZE, LungROI, bounding_box, grow
 
 CHANNELS = ("original", "he", "ahe", "clahe", "beasf")
@@ -142,9 +142,8 @@ class Geometry:
         top, bottom, left, right = self.box
         whole = np.zeros(self.shape, np.float32)
         patch = np.asarray(heat, dtype=np.float32)
-        whole[top:bottom, left:right] = cv2.resize(
-            patch, (right - left, bottom - top), interpolation=cv2.INTER_LINEAR
-        )
+        kept = whole[top:bottom, left:right]
+        cv2.resize(patch, (right - left, bottom - top), dst=kept, interpolation=cv2.INTER_LINEAR)
         return whole
 
     def project(self, mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -181,11 +180,11 @@ class Prepared:
         return self.image.astype(np.float32)[None] / np.float32(255.0)
 
 
-def prepare(pixels: np.ndarray, spec: Preprocessing, lung_mask: np.ndarray | None = None) -> Prepared:
+def prepare(pixels: np.ndarray | SummedImage, spec: Preprocessing, lung_mask: np.ndarray | None = None) -> Prepared:
     """Carry out a `Preprocessing` with NumPy and OpenCV.
 
     Args:
-        pixels: float32, H x W, 0..1.
+        pixels: float32, H x W, 0..1; or the same summed up, for several ways to prepare one radiograph.
         spec: what to do.
         lung_mask: bool, H x W; required when `spec.roi` is set.
 
@@ -201,7 +200,9 @@ def prepare(pixels: np.ndarray, spec: Preprocessing, lung_mask: np.ndarray | Non
         >>> prepare(np.zeros((64, 48), np.float32), Preprocessing(size=(32, 32))).image.shape
         (32, 32, 3)
     """
-    _require_pixels(pixels)
+    if not isinstance(pixels, SummedImage):
+        _require_pixels(pixels)
+        pixels = SummedImage(pixels)
     shape = pixels.shape
     whole = box = (0, shape[0], 0, shape[1])
     lungs, found = None, True
@@ -215,8 +216,7 @@ def prepare(pixels: np.ndarray, spec: Preprocessing, lung_mask: np.ndarray | Non
         if not found:
             # A speck may also fall between the network's pixels: a crop around it would show no lungs.
             box = whole
-    top, bottom, left, right = box
-    image = to_uint8(resize_area(pixels[top:bottom, left:right], *spec.size))
+    image = to_uint8(pixels.resized(*spec.size, box))
     region = lungs if spec.lung_statistics and found else None
     if spec.winsorise is not None:
         image = enhance.winsorise(image, spec.winsorise, spec.winsorise_low, region)
@@ -225,11 +225,12 @@ def prepare(pixels: np.ndarray, spec: Preprocessing, lung_mask: np.ndarray | Non
     blank = spec.roi is not None and spec.roi.blank and found
     if blank:
         # A neutral fill first: otherwise the grey level outside the lungs would still steer the equalisation inside.
-        image = np.where(lungs, image, _median_level(image, lungs)).astype(np.uint8)
-    stack = np.stack([_channel(image, name, spec) for name in spec.channels], axis=-1)
+        image = np.where(lungs, image, np.uint8(_median_level(image, lungs)))
+    channels = [_channel(image, name, spec) for name in spec.channels]
     if blank:
-        stack[~lungs] = 0
-    return Prepared(stack, Geometry(shape, box, found), lungs if found else None)
+        # Several times faster than an assignment through a mask.
+        channels = [cv2.bitwise_and(channel, channel, mask=lungs.view(np.uint8)) for channel in channels]
+    return Prepared(np.stack(channels, axis=-1), Geometry(shape, box, found), lungs if found else None)
 
 
 def _require_pixels(pixels: np.ndarray) -> None:
@@ -289,7 +290,7 @@ def _sample_grid(
     """Read the segmenter's grid at the centre of every network pixel, in integer arithmetic."""
     rows = _centres(box[0], box[1], shape[0], size[0])
     columns = _centres(box[2], box[3], shape[1], size[1])
-    return grid[rows[:, None], columns[None, :]]
+    return grid[rows][:, columns]
 
 
 def _centres(start: int, stop: int, length: int, size: int) -> np.ndarray:

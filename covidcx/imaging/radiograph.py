@@ -1,5 +1,6 @@
 """The one image value inside the house."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,17 +44,18 @@ class Radiograph:
             )
         if pixels.size == 0:
             raise UnreadableImageError(f"the image holds no pixels, received {pixels.shape}; re-export the image")
-        if not np.isfinite(pixels).all():
+        low, high = float(pixels.min()), float(pixels.max())
+        if not (math.isfinite(low) and math.isfinite(high)):
             bad = int((~np.isfinite(pixels)).sum())
             raise UnreadableImageError(
                 f"the image holds {bad} pixels that are NaN or infinite; re-export the image without them"
             )
-        low, high = float(pixels.min()), float(pixels.max())
         if low < 0.0 or high > 1.0:
             raise UnreadableImageError(
                 f"pixels of a radiograph lie in 0..1, received {low:g}..{high:g}; scale them first"
             )
-        if pixels is self.pixels:
+        # An array that its maker gave up to write on needs no copy; a read-only view of a writable one does.
+        if pixels is self.pixels and (pixels.flags.writeable or not pixels.flags.owndata):
             pixels = pixels.copy()
         pixels.flags.writeable = False
         object.__setattr__(self, "pixels", pixels)

@@ -5,6 +5,8 @@ then, and equalisation multiplies that level. Here every output pixel is a sum o
 from a summed-area table (Crow 1984): four look-ups a pixel, however many input pixels it covers.
 """
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 
@@ -14,6 +16,48 @@ error above or below, differently in every executor; the next larger share that 
 
 # Input pixels per table: what fits a processor's cache, keeps the sums short and the memory of large images bounded.
 _BLOCK = 2**20
+# Up to this many pixels a table of the whole image is kept (64 MiB); larger images are summed in blocks every time.
+_KEPT = 2**23
+
+
+class SummedImage:
+    """An image laid out for area resampling of any part of it, to as many sizes as are needed.
+
+    Attributes:
+        shape: height and width.
+    """
+
+    def __init__(self, image: np.ndarray) -> None:
+        """Sum the image up.
+
+        Args:
+            image: H x W, any real dtype; not to be changed afterwards.
+        """
+        self._image = _summable(image)
+        self.shape: tuple[int, int] = self._image.shape
+        self._table = _summed(self._image) if self._image.size <= _KEPT else None
+
+    @classmethod
+    def of(cls, image: "np.ndarray | SummedImage") -> "SummedImage":
+        """Return an image's sums; what is summed up already comes back as it is."""
+        return image if isinstance(image, cls) else cls(image)
+
+    def resized(self, height: int, width: int, box: tuple[int, int, int, int] | None = None) -> np.ndarray:
+        """Resample the image or a part of it, as `resize_area` does.
+
+        Args:
+            height: output height in pixels.
+            width: output width in pixels.
+            box: top, bottom, left, right (half open) of the part; the whole image by default.
+
+        Returns:
+            float64, height x width.
+        """
+        top, bottom, left, right = box or (0, self.shape[0], 0, self.shape[1])
+        if self._table is None or (bottom - top, right - left) == (height, width):
+            return resize_area(self._image[top:bottom, left:right], height, width)
+        rows, columns = _edges(bottom - top, height), _edges(right - left, width)
+        return _sums(self._table[top : bottom + 1, left : right + 1], rows, columns) * _scale(rows, columns)
 
 
 def resize_area(image: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -30,22 +74,16 @@ def resize_area(image: np.ndarray, height: int, width: int) -> np.ndarray:
     image = np.asarray(image)
     if image.shape == (height, width):
         return image.astype(np.float64)
-    if image.dtype == np.bool_:
-        image = image.view(np.uint8)
-    elif image.dtype != np.float32:
-        image = image.astype(np.float64)
-    rows, row_part = _edges(image.shape[0], height)
-    columns, column_part = _edges(image.shape[1], width)
+    image = _summable(image)
+    rows, columns = _edges(image.shape[0], height), _edges(image.shape[1], width)
     step = max(1, int(_BLOCK * height / image.size))
     result = np.empty((height, width))
     for first in range(0, height, step):
         last = min(first + step, height)
-        top, bottom = rows[first], min(rows[last] + 1, image.shape[0])
-        table = _summed(image[top:bottom])
-        sums = _between(table, rows[first : last + 1] - top, row_part[first : last + 1], axis=0)
-        sums = _between(sums, columns, column_part, axis=1)
-        result[first:last] = np.diff(np.diff(sums, axis=0), axis=1)
-    result *= (height / image.shape[0]) * (width / image.shape[1])
+        part = _Edges(rows.whole[first : last + 1], rows.part[first : last + 1], rows.length)
+        top, bottom = part.whole[0], min(part.whole[-1] + 1, rows.length)
+        part = part._replace(whole=part.whole - top, length=bottom - top)
+        np.multiply(_sums(_summed(image[top:bottom]), part, columns), _scale(rows, columns), out=result[first:last])
     return result
 
 
@@ -63,10 +101,29 @@ def mostly(mask: np.ndarray, height: int, width: int) -> np.ndarray:
     return resize_area(mask, height, width) > 0.5 + SHARE_TIE
 
 
-def _edges(length: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the whole pixels before each edge i * length / size, and the part of the next one, in exact arithmetic."""
+class _Edges(NamedTuple):
+    """Where the output pixels of one axis begin and end: whole input pixels before each edge, and part of the next."""
+
+    whole: np.ndarray
+    part: np.ndarray
+    length: int
+
+
+def _edges(length: int, size: int) -> _Edges:
+    # Exact fractions i * length / size: integer arithmetic keeps both executors on the same side.
     scaled = np.arange(size + 1, dtype=np.int64) * length
-    return scaled // size, (scaled % size) / size
+    return _Edges(scaled // size, (scaled % size) / size, length)
+
+
+def _scale(rows: _Edges, columns: _Edges) -> float:
+    return ((rows.whole.size - 1) / rows.length) * ((columns.whole.size - 1) / columns.length)
+
+
+def _summable(image: np.ndarray) -> np.ndarray:
+    image = np.asarray(image)
+    if image.dtype == np.bool_:
+        return image.view(np.uint8)
+    return image if image.dtype == np.float32 else image.astype(np.float64)
 
 
 def _summed(block: np.ndarray) -> np.ndarray:
@@ -75,13 +132,21 @@ def _summed(block: np.ndarray) -> np.ndarray:
     return cv2.integral(np.ascontiguousarray(block), sdepth=depth)
 
 
-def _between(table: np.ndarray, whole: np.ndarray, part: np.ndarray, axis: int) -> np.ndarray:
-    """Read a summed-area table along one axis at edges that may lie within a pixel, where it is linear."""
-    lower = table.take(whole, axis).astype(np.float64, copy=False)
-    if part.any():
-        upper = table.take(np.minimum(whole + 1, table.shape[axis] - 1), axis)
-        lower += (upper - lower) * (part if axis else part[:, None])
-    return lower
+def _sums(table: np.ndarray, rows: _Edges, columns: _Edges) -> np.ndarray:
+    """Return the sum over each output pixel's footprint."""
+    corners = _between(_between(table, rows).T, columns).T
+    return np.diff(np.diff(corners, axis=0), axis=1)
+
+
+def _between(table: np.ndarray, edges: _Edges) -> np.ndarray:
+    """Read a table's rows at edges that may lie within a pixel, where sums are linear."""
+    if not edges.part.any():
+        return table[edges.whole[0] : edges.whole[-1] + 1 : max(1, edges.whole[1] - edges.whole[0])]
+    lower, upper = table[edges.whole], table[np.minimum(edges.whole + 1, edges.length)].astype(np.float64, copy=False)
+    upper -= lower
+    upper *= edges.part[:, None]
+    upper += lower
+    return upper
 
 
 def to_uint8(image: np.ndarray) -> np.ndarray:

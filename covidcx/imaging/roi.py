@@ -9,7 +9,7 @@ import numpy as np
 from covidcx.errors import ImageError
 from covidcx.imaging import checks
 from covidcx.imaging.enhance import equalize_adaptive, equalize_clahe
-from covidcx.imaging.resize import mostly, resize_area, to_uint8
+from covidcx.imaging.resize import SummedImage, mostly, to_uint8
 
 SEGMENTER_SIZE = 256
 ROI_ENHANCEMENTS = ("ahe", "clahe", "none")
@@ -67,27 +67,27 @@ def enhancement_of_channel(channel: str) -> str:
     return "none" if channel == "original" else channel
 
 
-def segmenter_input(pixels: np.ndarray, enhance: str = "ahe") -> np.ndarray:
+def segmenter_input(pixels: np.ndarray | SummedImage, enhance: str = "ahe") -> np.ndarray:
     """Turn a radiograph into what the lung segmenter sees.
 
     Args:
-        pixels: float32, H x W, 0..1.
+        pixels: float32, H x W, 0..1, or the same summed up.
         enhance: one of `ROI_ENHANCEMENTS`.
 
     Returns:
         uint8, 256 x 256.
     """
-    image = to_uint8(resize_area(pixels, SEGMENTER_SIZE, SEGMENTER_SIZE))
+    image = to_uint8(SummedImage.of(pixels).resized(SEGMENTER_SIZE, SEGMENTER_SIZE))
     if enhance == "ahe":
         return equalize_adaptive(image)
     return equalize_clahe(image) if enhance == "clahe" else image
 
 
-def segment_lungs(pixels: np.ndarray, segmenter: Segmenter, enhance: str = "ahe") -> np.ndarray:
+def segment_lungs(pixels: np.ndarray | SummedImage, segmenter: Segmenter, enhance: str = "ahe") -> np.ndarray:
     """Find the lungs.
 
     Args:
-        pixels: float32, H x W, 0..1.
+        pixels: float32, H x W, 0..1, or the same summed up.
         segmenter: maps float32 1 x 256 x 256 x 1 in 0..1 to lung probabilities of the same shape.
         enhance: enhancement the segmenter was trained on.
 

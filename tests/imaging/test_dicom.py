@@ -29,7 +29,7 @@ from pydicom.uid import (
 )
 
 from covidcx.errors import CovidcxError, UnreadableImageError, UnsupportedImageError
-from covidcx.imaging import dicom
+from covidcx.imaging import dicom, greyscale
 from covidcx.imaging.greyscale import apply_window
 from covidcx.imaging.read import read
 
@@ -321,12 +321,22 @@ def test_identity_is_never_kept_said_or_logged(tmp_path, caplog):
         assert not [text for text in said if secret.lower() in text.lower()]
 
 
+def test_older_opencv_looks_up_the_same_grey_levels(tmp_path, monkeypatch):
+    path = write_dicom(tmp_path / "a.dcm", (ramp() << 3) | 0x5, HighBit=14, WindowCenter=1800, WindowWidth=3000)
+    pixels = read(path).pixels
+    monkeypatch.setattr(greyscale, "LUT_TAKES_16_BITS", False)
+    np.testing.assert_array_equal(read(path).pixels, pixels)
+    assert np.unique(pixels).size > 2900
+
+
 def test_pydicom_warns_only_in_our_debug_log(tmp_path, caplog, recwarn):
     caplog.set_level(logging.DEBUG)
     path = write_dicom(tmp_path / "a.dcm", ramp())
     path.write_bytes(path.read_bytes() + b"\x10\x20")
     with pydicom.config.disable_value_validation():
-        odd = write_dicom(tmp_path / "b.dcm", ramp(), PixelData=ramp().tobytes() + b"\0" * 8)
+        odd = write_dicom(
+            tmp_path / "b.dcm", ramp(), ExplicitVRBigEndian, PixelData=ramp(dtype=">u2").tobytes() + b"\0" * 8
+        )
     before = pydicom.config.settings.reading_validation_mode
     read(path)
     read(odd)

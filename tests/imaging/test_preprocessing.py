@@ -244,6 +244,16 @@ def test_pixels_that_are_no_numbers_never_reach_preparation(bad):
         Radiograph(pixels)
 
 
+def test_radiograph_shares_no_memory_that_someone_may_write_on():
+    base = np.full((4, 5), 0.5, np.float32)
+    view = base[:]
+    view.flags.writeable = False
+    for given in (base, view):
+        assert not np.shares_memory(Radiograph(given).pixels, base)
+    base.flags.writeable = False
+    assert Radiograph(base).pixels is base
+
+
 @pytest.mark.parametrize("level", [0.0, 0.37, 1.0])
 def test_constant_images_survive_every_step(level, lungs):
     image = prepare(np.full((200, 160), level, np.float32), FULL, lungs).image

@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from covidcx.imaging.resize import mostly, resize_area, to_uint8
+from covidcx.imaging import resize
+from covidcx.imaging.resize import SummedImage, mostly, resize_area, to_uint8
 
 ROUNDING = 1e-10
 """Of sums over a million pixels in float64; to_uint8 minds nothing below 4e-9."""
@@ -109,3 +110,17 @@ def test_quantising_is_deaf_to_rounding_noise_at_a_half():
     half = 17.5 / 255
     for noise_level in (-1e-13, 0.0, 1e-13):
         assert to_uint8(np.array([half + noise_level]))[0] == 18
+
+
+@pytest.mark.parametrize("kept", [2**23, 0])
+def test_parts_of_a_summed_image_equal_the_parts_resampled(monkeypatch, kept):
+    monkeypatch.setattr(resize, "_KEPT", kept)
+    image = noise(300, 410)
+    summed = SummedImage(image)
+    assert summed.shape == (300, 410) and SummedImage.of(summed) is summed
+    for top, bottom, left, right in ((0, 300, 0, 410), (17, 233, 101, 410), (280, 300, 0, 20), (40, 104, 0, 64)):
+        for size in ((64, 64), (20, 27)):
+            found = summed.resized(*size, (top, bottom, left, right))
+            expected = resize_area(image[top:bottom, left:right], *size)
+            np.testing.assert_allclose(found, expected, rtol=0, atol=ROUNDING)
+    np.testing.assert_array_equal(summed.resized(64, 64, (40, 104, 0, 64)), image[40:104, :64])
