@@ -2,8 +2,6 @@
 # ruff: noqa: T201 - the command line prints.
 
 import argparse
-import csv
-import io
 from pathlib import Path
 
 from covidcx.commands.options import OK, command, fail, positive, seed
@@ -57,7 +55,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 def _ask(arguments: argparse.Namespace) -> int:
     from covidcx.atomic import write_atomic
-    from covidcx.deploy.client import Client
+    from covidcx.deploy.client import Client, findings_table
     from covidcx.deploy.transports import Grpc, Rest
     from covidcx.edge.predict import collect
 
@@ -67,18 +65,13 @@ def _ask(arguments: argparse.Namespace) -> int:
     else:
         transport = Rest(server, arguments.model, arguments.version, arguments.timeout)
     entries = collect(arguments.files)
+    sources = [entry.source for entry in entries]
     findings = Client(transport).predict_files([entry.path for entry in entries], arguments.batch)
-    labels = sorted({label for finding in findings for label in finding.probabilities})
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["source", "status", "label", *(f"p_{label}" for label in labels), "reason", "disclaimer"])
-    for entry, f in zip(entries, findings, strict=True):
-        shown = [f"{f.probabilities[label]:.4f}" if label in f.probabilities else "" for label in labels]
-        writer.writerow([entry.source, f.status, f.label or "", *shown, f.reason, f.disclaimer])
-        said = "  ".join(f"{label} {p}" for label, p in zip(labels, shown, strict=True)) if f.label else f.reason
-        print(f"{entry.source}  {f.label or f.status}  {said}")
+    for source, f in zip(sources, findings, strict=True):
+        said = "  ".join(f"{label} {p:.4f}" for label, p in sorted(f.probabilities.items())) if f.label else f.reason
+        print(f"{source}  {f.label or f.status}  {said}")
     if arguments.out is not None:
-        write_atomic(arguments.out, table.getvalue().encode())
+        write_atomic(arguments.out, findings_table(sources, findings))
         print(f"table: {arguments.out}")
     print(DISCLAIMER)
     if not any(f.status == "ok" for f in findings):

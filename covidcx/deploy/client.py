@@ -5,6 +5,8 @@ number and no date of the patient leaves this machine. REST needs nothing but th
 `pip install 'covidcx[serve]'`.
 """
 
+import csv
+import io
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -134,6 +136,26 @@ class Client:
                 log.warning("%s; asking again in %.1f s", error, wait)
                 self._sleep(wait)
         raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def findings_table(sources: Sequence[str], findings: Sequence[Finding]) -> bytes:
+    """Set findings out as a table.
+
+    Args:
+        sources: what each finding is of.
+        findings: as many, from one server.
+
+    Returns:
+        CSV, UTF-8: source, status, label, `p_LABEL` for every label that occurs, reason, disclaimer.
+    """
+    labels = sorted({label for finding in findings for label in finding.probabilities})
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(["source", "status", "label", *(f"p_{label}" for label in labels), "reason", "disclaimer"])
+    for source, f in zip(sources, findings, strict=True):
+        shown = [f"{f.probabilities[label]:.4f}" if label in f.probabilities else "" for label in labels]
+        writer.writerow([source, f.status, f.label or "", *shown, f.reason, f.disclaimer])
+    return table.getvalue().encode()
 
 
 def encode(radiograph: Radiograph) -> bytes:

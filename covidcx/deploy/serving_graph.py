@@ -69,8 +69,7 @@ class ServingGraph:
             `lungs_png_bytes` (string, N: the lung mask in the picture's own pixels, 0 and 255).
         """
         flat = _decode(image_bytes)
-        found, outputs = self._answer(flat)
-        return {**outputs, "lungs_png_bytes": tf.map_fn(_mask_png, (found, flat.shapes), fn_output_signature=tf.string)}
+        return self._answer(flat, png=True)[1]
 
     def predict_tensor(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
         """Answer for pixels.
@@ -108,15 +107,19 @@ class ServingGraph:
 
         return None if bundle is None else restore(bundle.model, bundle.path(WEIGHTS_FILE))
 
-    def _answer(self, flat: _Flat, heat: bool = False) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    def _answer(
+        self, flat: _Flat, *, heat: bool = False, png: bool = False
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """Return lung probabilities, float32 N x 256 x 256, and the outputs that every signature has."""
         probability = self._lungs(flat)
         image_type = tf.TensorSpec((*self.bundle.preprocessing.size, len(self.bundle.preprocessing.channels)), tf.uint8)
-        images, boxes, areas = tf.map_fn(
-            self._prepare,
+        images, boxes, areas, masks = tf.map_fn(
+            lambda one: self._prepare(*one, png),
             (flat.pixels, flat.shapes, probability),
-            fn_output_signature=(image_type, tf.TensorSpec([4], tf.int64), tf.TensorSpec([], tf.float32)),
-        )
+            fn_output_signature=(
+                image_type, tf.TensorSpec([4], tf.int64), tf.TensorSpec([], tf.float32), tf.TensorSpec([], tf.string)
+            ),
+        )  # fmt: skip
         answered = self.classifier(_network(images), training=False)
         probabilities = calibrate_graph(answered["probabilities"], self.bundle.temperature)
         called = decide_graph(probabilities, self.bundle)
@@ -138,6 +141,8 @@ class ServingGraph:
             "lung_area": areas,
             "lung_certainty": certainty,
         }
+        if png:
+            outputs["lungs_png_bytes"] = masks
         if heat:
             maps = answered["heatmap"]
             if maps.shape[-1] == 1 and len(self.bundle.labels) == 2:
@@ -161,16 +166,17 @@ class ServingGraph:
         )
         return self.segmenter(_network(images[..., None]), training=False)["lung"][..., 0]
 
-    def _prepare(self, one: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        flat, shape, probability = one
-        pixels = tf.reshape(flat, shape)
-        mask = None
-        area = tf.constant(1.0)
-        if self.segmenter is not None:
-            mask = _own_mask(probability, shape)
-            area = tf.reduce_mean(tf.cast(mask, tf.float32))
-        prepared = prepare_graph(pixels, self.bundle.preprocessing, mask)
-        return prepared.image, prepared.box, area
+    def _prepare(
+        self, flat: tf.Tensor, shape: tf.Tensor, probability: tf.Tensor, png: bool
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Return the classifier's image, its box, the lungs' share of the picture, and their mask as PNG bytes."""
+        resized = tf.image.resize(probability[..., None], tf.cast(shape, tf.int32), method="bilinear", antialias=False)
+        mask = resized[..., 0] > 0.5
+        area = tf.reduce_mean(tf.cast(mask, tf.float32))
+        found = None if self.segmenter is None else mask
+        prepared = prepare_graph(tf.reshape(flat, shape), self.bundle.preprocessing, found)
+        encoded = tf.io.encode_png(tf.cast(mask, tf.uint8)[..., None] * 255) if png else tf.constant(b"")
+        return prepared.image, prepared.box, area, encoded
 
     def _refusal(self, flat: _Flat) -> tuple[tf.Tensor, tf.Tensor]:
         """Return whether the gate refuses and its score, N each."""
@@ -241,15 +247,6 @@ def _decode(image_bytes: tf.Tensor) -> _Flat:
 
 def _network(images: tf.Tensor) -> tf.Tensor:
     return tf.cast(images, tf.float32) / np.float32(255.0)
-
-
-def _own_mask(probability: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
-    resized = tf.image.resize(probability[..., None], tf.cast(shape, tf.int32), method="bilinear", antialias=False)
-    return resized[..., 0] > 0.5
-
-
-def _mask_png(one: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-    return tf.io.encode_png(tf.cast(_own_mask(*one), tf.uint8)[..., None] * 255)
 
 
 def _restored_map(one: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tf.Tensor:

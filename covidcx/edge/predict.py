@@ -17,7 +17,6 @@ from typing import Any
 
 from covidcx.atomic import write_atomic
 from covidcx.edge.report import write_page
-from covidcx.edge.runtime import load
 from covidcx.edge.work import (
     FINDINGS_FOLDER,
     PICTURES_FOLDER,
@@ -26,6 +25,7 @@ from covidcx.edge.work import (
     answer,
     content_hash,
     earlier_answer,
+    load_predictor,
     only_writer,
     picture_files,
     printable,
@@ -97,15 +97,7 @@ def predict_files(
     """
     out = Path(out)
     files = collect([Path(path) for path in inputs], out)
-    if dicom:
-        from covidcx.edge.dicom_objects import require_highdicom
-
-        require_highdicom()
-    predictor = load(bundle, threads)
-    if out.exists() and not out.is_dir():
-        raise CovidcxError(f"the output {str(out)!r} is a file; name a folder with --out")
-    for folder in (FINDINGS_FOLDER, PICTURES_FOLDER):
-        (out / folder).mkdir(parents=True, exist_ok=True)
+    predictor = load_predictor(bundle, threads, dicom)
     with only_writer(out):
         records, reused = [], 0
         for entry in track(files, "analysing"):

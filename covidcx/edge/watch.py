@@ -18,13 +18,13 @@ from pathlib import Path
 
 from covidcx import __version__
 from covidcx.atomic import write_atomic
-from covidcx.edge.runtime import Predictor, load
+from covidcx.edge.runtime import Predictor
 from covidcx.edge.work import (
     FINDINGS_FOLDER,
-    PICTURES_FOLDER,
     Input,
     answer,
     content_hash,
+    load_predictor,
     only_writer,
     printable,
     safe_name,
@@ -218,15 +218,8 @@ def watch(
         raise CovidcxError(
             f"the output {str(out)!r} lies inside the watched folder {str(source)!r}; name one outside it"
         )
-    if dicom:
-        from covidcx.edge.dicom_objects import require_highdicom
-
-        require_highdicom()
-    predictor = load(bundle, threads)
-    for folder in (FINDINGS_FOLDER, PICTURES_FOLDER, TAKEN_FOLDER, QUARANTINE_FOLDER, ATTEMPTS_FOLDER):
-        (out / folder).mkdir(parents=True, exist_ok=True)
-    watcher = Watcher(source, out, predictor, settle, dicom)
-    with only_writer(out):
+    watcher = Watcher(source, out, load_predictor(bundle, threads, dicom), settle, dicom)
+    with only_writer(out, (TAKEN_FOLDER, QUARANTINE_FOLDER, ATTEMPTS_FOLDER)):
         while not stop():
             ready = watcher.ready()
             watcher.beat("working" if ready else "idle")

@@ -9,7 +9,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import cv2
 from covidcx import __version__
 from covidcx.atomic import write_atomic
 from covidcx.edge.picture import scaled
-from covidcx.edge.runtime import Analysis, Predictor
+from covidcx.edge.runtime import Analysis, Predictor, load
 from covidcx.errors import CovidcxError, ImageError, MissingDependencyError, UnsupportedImageError
 from covidcx.finding import Finding
 from covidcx.imaging.overlay import overlay, write_png
@@ -194,9 +194,38 @@ def content_hash(path: Path) -> str | None:
         return None  # the reader says why
 
 
+def load_predictor(bundle: str | Path, threads: int | None, dicom: bool) -> Predictor:
+    """Load a bundle for a batch, once it is clear that what the batch writes can be written.
+
+    Raises:
+        BundleError: the bundle cannot be used.
+        MissingDependencyError: `dicom` is asked for without highdicom.
+    """
+    if dicom:
+        from covidcx.edge.dicom_objects import require_highdicom
+
+        require_highdicom()
+    return load(bundle, threads)
+
+
 @contextlib.contextmanager
-def only_writer(out: Path) -> Iterator[None]:
-    """Keep a second run out of the same folder; the lock ends with the process, however it ends."""
+def only_writer(out: Path, folders: Sequence[str] = ()) -> Iterator[None]:
+    """Make an output folder and keep a second run out of it; the lock ends with the process, however it ends.
+
+    Args:
+        out: the folder.
+        folders: made in it, beside those of findings and pictures.
+
+    Yields:
+        Nothing; while it lasts nobody else writes there.
+
+    Raises:
+        CovidcxError: `out` is a file, or another run writes there.
+    """
+    if out.exists() and not out.is_dir():
+        raise CovidcxError(f"the output {str(out)!r} is a file; name a folder with --out")
+    for folder in (FINDINGS_FOLDER, PICTURES_FOLDER, *folders):
+        (out / folder).mkdir(parents=True, exist_ok=True)
     try:
         import fcntl
     except ImportError:  # Windows has no flock; two runs at once are then the user's care

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from covidcx.atomic import write_atomic
+from covidcx.data.sources.headers import png_shape
 from covidcx.errors import UnreadableImageError
 
 LUNG_MASKS = "lung_masks"
@@ -17,13 +18,13 @@ IMAGES = "images"
 _HALF = 127
 
 
-def png_size(path: Path) -> tuple[int, int] | None:
-    """Return height and width of a PNG file from its header, without decoding it; None where it is no PNG file."""
-    with path.open("rb") as stream:
-        head = stream.read(24)
-    if len(head) < 24 or head[:8] != b"\x89PNG\r\n\x1a\n" or head[12:16] != b"IHDR":
-        return None
-    return int.from_bytes(head[20:24], "big"), int.from_bytes(head[16:20], "big")
+def shape_of(path: Path) -> tuple[int, int]:
+    """Return a picture's height and width; only what is no PNG file is decoded for it.
+
+    Raises:
+        UnreadableImageError: OpenCV cannot decode it.
+    """
+    return png_shape(path) or read_grey(path).shape
 
 
 def read_grey(path: Path) -> np.ndarray:
@@ -100,9 +101,9 @@ def fitted_mask(mask: Path, image: Path, derived: Path | None, name: str) -> Pat
     Raises:
         UnreadableImageError: the mask or the image cannot be decoded.
     """
-    size = png_size(image) or read_grey(image).shape
+    size = shape_of(image)
     target = derived / name if derived else None
-    if target is not None and target.is_file() and png_size(target) == size:
+    if target is not None and target.is_file() and png_shape(target) == size:
         return make(target, (mask, image), lambda: join_masks((mask,), size))
     grey = read_grey(mask)
     if grey.shape == size and bool(((grey == 0) | (grey == 255)).all()):

@@ -8,6 +8,8 @@ import pydicom
 from pydicom.config import disable_value_validation
 from pydicom.errors import InvalidDicomError
 
+from covidcx.imaging.headers import PNG_MAGIC
+
 _TAGS = ["ViewPosition", "PatientAge", "PatientSex", "PatientID", "Rows", "Columns", "Modality", "StudyInstanceUID",
          "StudyDate"]  # fmt: skip
 # Start of frame markers of JPEG (ITU T.81, table B.1), without DHT, JPG and DAC.
@@ -68,8 +70,9 @@ def header(path: Path) -> Header | None:
     try:
         with path.open("rb") as stream:
             start = stream.read(132)
-            if start[:8] == b"\x89PNG\r\n\x1a\n" and len(start) >= 24:
-                width, height = struct.unpack(">II", start[16:24])
+            png = _png_shape(start)
+            if png is not None:
+                height, width = png
             elif start[:3] == b"\xff\xd8\xff":
                 stream.seek(2)
                 width, height = _jpeg_size(stream)
@@ -80,6 +83,18 @@ def header(path: Path) -> Header | None:
     except (OSError, struct.error, ValueError):
         return None
     return Header(width, height) if width > 0 and height > 0 else None
+
+
+def png_shape(path: Path) -> tuple[int, int] | None:
+    """Return height and width of a PNG file from its header, without decoding it; None where it is no PNG file."""
+    with path.open("rb") as stream:
+        return _png_shape(stream.read(24))
+
+
+def _png_shape(start: bytes) -> tuple[int, int] | None:
+    if len(start) < 24 or start[:8] != PNG_MAGIC or start[12:16] != b"IHDR":
+        return None
+    return int.from_bytes(start[20:24], "big"), int.from_bytes(start[16:20], "big")
 
 
 def _jpeg_size(stream) -> tuple[int, int]:

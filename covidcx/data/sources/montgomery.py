@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from covidcx.data.sources.derived import LUNG_MASKS, join_masks, make, png_size, read_grey
+from covidcx.data.sources.derived import LUNG_MASKS, join_masks, make, shape_of
 from covidcx.data.sources.source import Reading, Source, tree_of
 from covidcx.data.sources.tables import Rows
 from covidcx.data.sources.tuberculosis import BAD_MASK, base_of, pictures
@@ -94,7 +94,7 @@ def _lungs(rows: Rows, image: Path, base: Path, derived: Path | None) -> Path | 
     if derived is None or not all(side.is_file() for side in sides):
         return None
     try:
-        size = png_size(image) or read_grey(image).shape
+        size = shape_of(image)
         return make(derived / LUNG_MASKS / image.name, (image, *sides), lambda: join_masks(sides, size))
     except UnreadableImageError:
         rows.skip(image.name, BAD_MASK)

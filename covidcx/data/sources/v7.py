@@ -30,8 +30,8 @@ import cv2
 import numpy as np
 
 from covidcx.data.sources.cohen import label_of
-from covidcx.data.sources.derived import LUNG_MASKS, make, png_size
-from covidcx.data.sources.headers import header
+from covidcx.data.sources.derived import LUNG_MASKS, make
+from covidcx.data.sources.headers import header, png_shape
 from covidcx.data.sources.source import Reading, Source, tree_of
 from covidcx.data.sources.tables import NO_XRAY, Rows, index_images, nothing_usable
 from covidcx.progress import track
@@ -188,7 +188,7 @@ def _lungs(
 ) -> Path | None:  # fmt: skip
     name = f"{path.stem}.png"
     if derived is None:
-        return published[name] if name in published and png_size(published[name]) == size else None
+        return published[name] if name in published and png_shape(published[name]) == size else None
     if not any(note["name"] == _LUNG and _paths(note) for note in notes):
         return None
     return make(derived / LUNG_MASKS / name, (path,), lambda: draw_masks(notes, size))
