@@ -26,6 +26,7 @@ COMMANDS = (
     data.add_data,
     learn.add_train,
     learn.add_pretrain,
+    learn.add_lr_find,
     learn.add_bundle,
     learn.add_evaluate,
     learn.add_card,

@@ -1,10 +1,10 @@
-"""`covidcx train`, `bundle`, `evaluate` and `card`: from a table to a measured bundle."""
+"""`covidcx train`, `lr-find`, `bundle`, `evaluate` and `card`: from a table to a measured bundle."""
 # ruff: noqa: T201 - the command line prints.
 
 import argparse
 from pathlib import Path
 
-from covidcx.commands.options import OK, command, out, seed, settings
+from covidcx.commands.options import OK, command, out, positive, seed, settings
 from covidcx.finding import DISCLAIMER
 
 
@@ -26,6 +26,22 @@ def _pretrain(arguments: argparse.Namespace) -> int:
     print(f"{result.epochs} epochs of {result.images} images without labels: loss {result.loss:.4f}")
     print(f"encoder: {result.encoder}\nlog:     {result.out / 'log.csv'}")
     print(f"start a classifier from it: covidcx train covid-cxnet ... --set initial_weights={result.encoder}")
+    return OK
+
+
+def _lr_find(arguments: argparse.Namespace) -> int:
+    from covidcx.evaluation.plots import learning_rate_figure, save_figure
+    from covidcx.training.lr_finder import find_learning_rate
+
+    found = find_learning_rate(
+        arguments.recipe, arguments.data, arguments.out, settings(arguments.set), arguments.low, arguments.high,
+        arguments.steps,
+    )  # fmt: skip
+    title = f"Learning-rate range test of {arguments.recipe}"
+    figure = learning_rate_figure(found.rates, found.losses, found.smoothed, found.suggestion, title)
+    picture = save_figure(figure, arguments.out / "lr_find.png")
+    print(f"steepest fall at {found.suggestion:.2e}: --set optimizer.learning_rate={found.suggestion:.2g}")
+    print(f"table: {arguments.out / 'lr_find.csv'}\nplot:  {picture}")
     return OK
 
 
@@ -90,6 +106,19 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the run: checkpoints, logs, weights")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="replace a setting; repeatable")
     parser.add_argument("--resume", action="store_true", help="continue a run that was stopped or killed")
+
+
+def add_lr_find(commands) -> None:
+    text = "find a recipe's learning rate: raise it step by step, take where the loss falls most steeply"
+    example = "covidcx lr-find base-model-v2 --data MANIFEST --out lr-find --set seed=1"
+    parser = command(commands, "lr-find", _lr_find, text, example)
+    parser.add_argument("recipe", help="base-model-v2, covid-cxnet-v1, ...")
+    parser.add_argument("--data", "--manifest", type=Path, required=True, metavar="MANIFEST", help="manifest.csv")
+    parser.add_argument("--out", type=Path, required=True, help="folder: lr_find.csv, lr_find.json, lr_find.png")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="replace a setting; repeatable")
+    parser.add_argument("--low", type=float, default=1e-7, help="first rate (default: %(default)g)")
+    parser.add_argument("--high", type=float, default=1.0, help="last rate (default: %(default)g)")
+    parser.add_argument("--steps", type=positive, default=100, help="steps between them (default: %(default)s)")
 
 
 def add_evaluate(commands) -> None:

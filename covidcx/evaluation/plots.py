@@ -235,6 +235,32 @@ def learning_figure(
     return figure
 
 
+def learning_rate_figure(
+    rates: np.ndarray, losses: np.ndarray, smoothed: np.ndarray, suggestion: float, title: str = ""
+) -> "Figure":
+    """Draw a learning-rate range test: the loss over the logarithm of the rate.
+
+    Args:
+        rates: float, N.
+        losses: float, N: of each step's batch.
+        smoothed: float, N.
+        suggestion: the rate to mark.
+        title: heading.
+
+    Returns:
+        The figure.
+    """
+    figure, axes = _figure(title, 5.6, 4.0)
+    axes.plot(rates, losses, ".", color="#BBBBBB", markersize=4, label="loss of a batch")
+    axes.plot(rates, smoothed, color=_SPARE[0], label="smoothed")
+    axes.axvline(suggestion, color="#D55E00", linestyle="--", label=f"steepest fall: {suggestion:.1e}")
+    # What comes after the loss has risen above its start would squeeze everything else.
+    top = max(float(smoothed[0]), float(np.median(losses)))
+    axes.set(xlabel="Learning rate", ylabel="Loss", xscale="log", ylim=(0, 1.5 * top))
+    axes.legend(fontsize=8, frameon=False)
+    return figure
+
+
 def bars_figure(
     groups: Mapping[str, Sequence[float]], names: Sequence[str], quantity: str, title: str = ""
 ) -> "Figure":
