@@ -22,7 +22,7 @@ RECIPE = Recipe(
     task="classify",
     labels=("normal", "covid"),
     augmentation=Augmentation(flip=0.5, rotate=10, shift=0.05),
-    # Where `covidcx lr-find` sees the steepest fall; section 5.1 found the same.
+    # Section 5.1's. `covidcx lr-find`, 100 steps at 128 pixels, sees the steepest fall at 4.5e-3 on ../shared/data.
     optimizer=OptimizerSettings(name="adam", learning_rate=1e-4),
     epochs=100,
     batch=32,
