@@ -86,7 +86,7 @@ class Augmentation:
 
         Args:
             image: uint8, H x W x C.
-            mask: int8, H x W x M: 1 inside, 0 outside, -1 ignored.
+            mask: int8, H x W x M: 1 inside, 0 outside, -1 ignored; M is 0 where no task has one.
             rng: source of randomness.
 
         Returns:
@@ -94,6 +94,8 @@ class Augmentation:
         """
         if rng.random() < self.tone:
             image = random_tone(image, rng)
+        if not mask.shape[-1]:
+            return self._compose(image, rng)["image"].reshape(image.shape), mask.copy()
         done = self._compose(image, rng, masks=[mask[..., m].astype(np.int16) for m in range(mask.shape[-1])])
         return done["image"].reshape(image.shape), np.stack(done["masks"], axis=-1).astype(mask.dtype)
 

@@ -12,6 +12,7 @@ from covidcx.data.sources.chexpert import FINDINGS as CHEXPERT
 from covidcx.data.sources.nih import FINDINGS as NIH
 from covidcx.imaging.preprocessing import Preprocessing
 from covidcx.training import heads, recipes
+from covidcx.training.feed import augment_pairs
 from covidcx.training.heads.appearance import WEIGHTS
 from covidcx.training.heads.findings import truth_of
 from covidcx.training.heads.opacity import NOT_NORMAL, OPACITIES
@@ -73,6 +74,15 @@ def test_presence_is_told_by_boxes_and_by_labels(tmp_path):
     # Another finding that nobody read for opacities may be one.
     assert np.isnan(truth[4:]).all()
     assert heads.get("opacity").known(table).tolist() == [True, False, True, True, False, False]
+
+
+def test_images_without_any_mask_are_augmented_too():
+    recipe = recipes.get("siim-findings")
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    targets = {"probabilities": np.array([[1.0, np.nan], [0.0, 1.0]], np.float32)}
+    changed, same = augment_pairs(recipe)(images, targets, np.random.default_rng(1))
+    assert changed.shape == images.shape and (changed != images).any()
+    np.testing.assert_array_equal(same["probabilities"], targets["probabilities"])
 
 
 def test_findings_are_known_where_the_vocabulary_is_the_sources_own(tmp_path):

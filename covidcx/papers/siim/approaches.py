@@ -51,14 +51,14 @@ def full_start(context: Context) -> Mapping[str, str]:
 
 
 def self_supervised(recipe: str) -> Callable[[Context], Mapping[str, str]]:
-    """Return a start from an encoder that learnt stage 1's images without their labels.
+    """Return a start from an encoder that learnt the images of another data set without their labels.
 
     Args:
         recipe: a name of `covidcx.training.recipes.pretraining_names()`.
     """
 
     def start(context: Context) -> Mapping[str, str]:
-        return {"initial_weights": str(encoder_file(studies.findings_set(context), recipe, f"findings-{recipe}"))}
+        return {"initial_weights": str(encoder_file(studies.unlabelled_set(context), recipe, f"unlabelled-{recipe}"))}
 
     return start
 

@@ -11,8 +11,7 @@ from covidcx.data.sources.tables import read_table
 from covidcx.data.splits import split_hash
 from covidcx.errors import ManifestError, MissingDataError
 from covidcx.evaluation.intervals import Interval, bootstrap, mean
-from covidcx.evaluation.plots import save_figure
-from covidcx.finding import DISCLAIMER
+from covidcx.evaluation.plots import add_disclaimer, save_figure
 from covidcx.papers.comparison import Table
 from covidcx.papers.item import Context, Item, Result
 from covidcx.papers.siim import studies
@@ -112,7 +111,7 @@ def box_figure(boxes: pd.DataFrame, unit: str) -> "Figure":
     axes.set(xlabel=f"square root of the box's area ({unit})", ylabel="density")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8)
-    figure.supxlabel(DISCLAIMER, fontsize=6, color="#666666")
+    add_disclaimer(figure)
     return figure
 
 

@@ -9,16 +9,15 @@ import numpy as np
 from covidcx import imaging
 from covidcx.data.splits import split_hash
 from covidcx.errors import ExplainError, MissingDataError
-from covidcx.evaluation.plots import save_figure
+from covidcx.evaluation.plots import add_disclaimer, save_figure
 from covidcx.explain.embeddings import embeddings, separation, tsne
 from covidcx.explain.feature_maps import contrast, feature_maps, tile
 from covidcx.explain.gradcam import grad_cam
 from covidcx.explain.localisation import Box, heat_inside, pointing_hit
-from covidcx.finding import DISCLAIMER
 from covidcx.papers.comparison import Table
 from covidcx.papers.item import Context, Item, Result
 from covidcx.papers.siim import studies
-from covidcx.papers.siim.approaches import APPROACHES, by_key, train_approach
+from covidcx.papers.siim.approaches import by_key, train_approach
 from covidcx.papers.trained import Trained, trained
 from covidcx.training.heads.opacity import OPACITIES
 
@@ -34,6 +33,7 @@ STRONGEST, SHOWN = 4, 16
 CAVITATING = ("Tuberculosis", "Cavity", "Mass", "Nodule")
 """Findings of figure 3, in this order of preference; the phantom draws no tuberculosis, but its cavities."""
 _COLUMNS = ("baseline", "moco-cxr", "inpainting")
+"""Approaches of figure 5, as in the paper."""
 _PAIRS = (("typical", "indeterminate"), ("typical", "atypical"), ("atypical", "indeterminate"))
 _COLOURS = {"negative": "#999999", "typical": "#D55E00", "indeterminate": "#0072B2", "atypical": "#009E73",
             "positive": "#D55E00"}  # fmt: skip
@@ -70,17 +70,14 @@ def figure_4(context: Context) -> Result:
 def figure_5(context: Context) -> Result:
     """Show Grad-CAM of the approaches for images that are called right and wrong, with the readers' boxes."""
     split = studies.eighty_twenty(context)
-    keys = [approach.key for approach in APPROACHES]
-    chosen = [key for key in _COLUMNS if key in keys]
-    chosen = chosen if len(chosen) == len(_COLUMNS) else ["baseline", "mt", "mt-full"]
-    runs = {key: train_approach(by_key(key), context, split) for key in chosen}
+    runs = {key: train_approach(by_key(key), context, split) for key in _COLUMNS}
     test = split.manifest.subset(split="test")
     boxes = OPACITIES.boxes(test)
     test = test.take(test.frame["image"].isin(boxes).to_numpy())
     if not len(test):
         raise MissingDataError("figure 5 needs test images with boxes; there are none")
     maps = {key: _Maps(run, test, boxes) for key, run in runs.items()}
-    last = maps[chosen[-1]]
+    last = maps[_COLUMNS[-1]]
     right = [np.flatnonzero(last.right)[:3], np.flatnonzero(~last.right)[:3]]
     path = save_figure(_grid(maps, np.concatenate(right)), context.out / "grad-cam.png")
     rows = tuple((by_key(key).title, *of.summary(True), *of.summary(False)) for key, of in maps.items())
@@ -265,7 +262,7 @@ def _panels(
 
     figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
     figure.subplots(rows, columns, width_ratios=ratios)
-    figure.supxlabel(DISCLAIMER, fontsize=6, color="#666666")
+    add_disclaimer(figure)
     return figure
 
 

@@ -21,7 +21,6 @@ from covidcx.training.heads.opacity import FREE, OPACITIES, unread
 FOLDS = 5
 NEGATIVE, POSITIVE = "negative", "positive"
 _PATHS = ("image", "lung_mask", "lung_mask_2", "disease_mask")
-_PHANTOM_SIZE = 256
 
 
 def eighty_twenty(context: Context) -> Context:
@@ -99,6 +98,21 @@ def opacity_set(context: Context) -> Context:
     return _pretraining(context, "opacities", frame[keep], "boxes of opacities (covidcx data prepare rsna)")
 
 
+def unlabelled_set(context: Context) -> Context:
+    """Return the images that self-supervision learns from, whose labels nobody looks at.
+
+    On the phantom that is stage 1's phantom. Of real images it is the manifest's rows that show none of the four
+    appearances (the paper takes CheXpert), so that no test image was seen before.
+
+    Raises:
+        MissingDataError: the manifest has none.
+    """
+    if context.phantom:
+        return findings_set(context)
+    frame = context.manifest.frame
+    return _pretraining(context, "unlabelled", frame[~frame["label"].isin(CLASSES)], "images of another data set")
+
+
 def _appearances(context: Context) -> pd.DataFrame:
     return context.rows("four-class appearance", labels=CLASSES).reset_index(drop=True)
 
@@ -113,10 +127,10 @@ def _check_parts(frame: pd.DataFrame) -> None:
 
 
 def _phantom(context: Context, name: str, labels: str, offset: int) -> Context:
-    patients = int(context.manifest.frame["patient_id"].nunique())
+    frame = context.manifest.frame
     path = write_phantom(
-        context.work / name, patients=patients, size=_PHANTOM_SIZE, seed=context.seed + offset, labels=labels,
-        splits={"train": 0.85, "val": 0.15},
+        context.work / name, patients=int(frame["patient_id"].nunique()), size=int(frame["width"].iloc[0]),
+        seed=context.seed + offset, labels=labels, splits={"train": 0.85, "val": 0.15},
     )  # fmt: skip
     return replace(context, manifest_path=path)
 
