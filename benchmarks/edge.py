@@ -148,7 +148,7 @@ def main() -> None:
                 {"bare": networks, EDGE: lambda f=file: edge(f), KERAS: lambda f=file: keras(f)}, arguments.rounds
             )
             print(
-                f"{file.name}: edge {found[EDGE]:.1f} ms, bare int8 networks {found['bare']:.1f} ms "
+                f"{file.name}: edge {found[EDGE]:.1f} ms, bare networks {found['bare']:.1f} ms "
                 f"(edge / bare {found[EDGE] / found['bare']:.2f}), Keras predict {found[KERAS]:.1f} ms "
                 f"(Keras / edge {found[KERAS] / found[EDGE]:.1f})"
             )
