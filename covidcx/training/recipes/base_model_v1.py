@@ -1,7 +1,9 @@
 """Base model v1 of COVID-CXNet (Haghanifar et al. 2020, section 5.1): few images, and children as the normals.
 
 Command: `covidcx train base-model-v1 --data MANIFEST --out runs/base-v1 --set leaks=drop`
-Cost and result: not yet run.
+Cost and result: 82 s for 100 epochs on one CPU core with `--set preprocessing.size=128,128 --set monitor=val_loss` on
+../shared/data: held-out accuracy 1.00, and on the adults of its test split 72 of 73 normals and 123 of 126 COVID-19
+called COVID-19, AUC 0.447 (0.354 to 0.538); `control`: 45 of 45 CAP called COVID-19. Not yet run at 320 pixels.
 
 The paper's first training set has the pediatric radiographs of Kermany et al. as normals, and its external test showed
 what that does: 9 of 30 adult normals were called COVID-19 (Table 1). Here the normals come from the split `pediatric`,
