@@ -1,7 +1,7 @@
 """Flat three-class COVID-CXNet (Haghanifar et al. 2020, section 5.3, Table 4): normal, other pneumonia, COVID-19.
 
 Command: `covidcx train covid-cxnet-flat --data MANIFEST --out runs/flat --set leaks=drop --set initial_weights=CHEXNET`
-Cost and result: not yet run with CheXNet; see `covid-cxnet-v1` for what CHEXNET is and for the ImageNet start, with which
+Cost and result: not yet run with CheXNet; see `covid-cxnet-v1` for CHEXNET and for the ImageNet start, with which
 6 epochs at 160 pixels take 332 s on one CPU core: test accuracy 0.738 (0.670 to 0.794), F1 of COVID-19 0.878 (0.824 to
 0.919), of CAP 0.466 (0.344 to 0.575); `control`: 28 of 45 CAP called COVID-19 (../shared/data).
 

@@ -2,7 +2,7 @@
 
 Command: `covidcx train covid-cxnet-hierarchical --data MANIFEST --out runs/hierarchical --set leaks=drop
 --set initial_weights=CHEXNET`
-Cost and result: not yet run with CheXNet; see `covid-cxnet-v1` for what CHEXNET is and for the ImageNet start, with which
+Cost and result: not yet run with CheXNet; see `covid-cxnet-v1` for CHEXNET and for the ImageNet start, with which
 4 and 4 epochs at 160 pixels (`--set stages.pneumonia=4 --set stages.covid=4`) take 474 s on one CPU core: test accuracy
 0.762 (0.701 to 0.822), F1 of COVID-19 0.856 (0.796 to 0.905), of CAP 0.612 (0.485 to 0.718); `control`: 34 of 45 CAP
 called COVID-19 (../shared/data).

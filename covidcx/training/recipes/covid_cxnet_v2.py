@@ -1,7 +1,7 @@
 """COVID-CXNet v2 (Haghanifar et al. 2020, section 5.3): v1 on segmented lungs, more augmentation, label smoothing.
 
 Command: `covidcx train covid-cxnet-v2 --data MANIFEST --out runs/v2 --set leaks=drop --set initial_weights=CHEXNET`
-Cost and result: not yet run with CheXNet; see `covid-cxnet-v1` for what CHEXNET is and for the ImageNet start, with which
+Cost and result: not yet run with CheXNet; see `covid-cxnet-v1` for CHEXNET and for the ImageNet start, with which
 6 epochs at 160 pixels take 243 s on one CPU core: test accuracy 0.940 (0.900 to 0.973), F1 of COVID-19 0.951 (0.916 to
 0.978), AUC 0.985; `control`: 39 of 45 CAP called COVID-19 (../shared/data).
 
