@@ -1,7 +1,7 @@
-"""The audit of a table: its problems, its duplicates, and how much its sources give away.
+"""The audit of a table: its problems, its duplicates, its wrong pictures, and how much its sources give away.
 
-It leaves behind `audit.json`, `REPORT.md`, `duplicates.csv` (a row an image of a cluster), `sheets/` (the clusters to
-look at) and a cleaned manifest.
+It leaves behind `audit.json`, `REPORT.md`, `duplicates.csv` (a row an image of a cluster), `sheets/` (the clusters and
+the refused pictures to look at) and a cleaned manifest.
 """
 
 import csv
@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,13 @@ from covidcx import __version__
 from covidcx.atomic import write_atomic
 from covidcx.data.audit_report import report
 from covidcx.data.contact_sheet import Row, Tile, write_sheets
-from covidcx.data.duplicates import Found, Pair, clusters, find_duplicates, one_thread_each
+from covidcx.data.duplicates import SAME_BYTES, SAME_FILE, Found, Pair, clusters, find_duplicates, one_thread_each
 from covidcx.data.manifest import MASKS, Manifest, pd
 from covidcx.data.source_probe import probe_sources
 from covidcx.data.splits import split_hash
 from covidcx.errors import ManifestError
+from covidcx.imaging import read
+from covidcx.progress import track
 
 logger = logging.getLogger(__name__)
 
@@ -36,11 +38,15 @@ KEEP_RULE = (
 # What a cluster can straddle, in the order of harm.
 STRADDLES = ("split", "label", "patient_id", "source")
 _PATHS = ("image", *MASKS)
+_IDENTICAL = (SAME_FILE, SAME_BYTES)
+
+# Pixels, float32, H x W, to what a picture is instead of an upright frontal chest radiograph, and why; None for one.
+Gate = Callable[[np.ndarray], tuple[str, str] | None]
 
 
 def audit(
     manifest: str | Path, out: str | Path, cleaned: str | Path | None = None, workers: int = 2, repeats: int = 1000,
-    seed: int = 0,
+    seed: int = 0, gate: Gate | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Audit a table of studies and write what was found.
 
@@ -51,6 +57,7 @@ def audit(
         workers: threads.
         repeats: bootstrap resamples of the source probe.
         seed: of the candidate search, the probe's folds and the resamples.
+        gate: asked about every image; what it refuses is listed, and stays in the cleaned table.
 
     Returns:
         What `audit.json` holds.
@@ -76,7 +83,9 @@ def audit(
     clean = clean_frame(named, patients, groups, {*dropped, *unreadable}, target.parent)
     with one_thread_each():
         probe = probe_sources(*_probe_rows(named, found, patients, dropped), repeats, seed)
-    sheets = write_sheets([_sheet_row(named, group) for group in groups], out / "sheets")
+    refused = refusals(named, found, gate) if gate is not None else None
+    rows = [_refused_row(named, refused)] if refused else []
+    sheets = write_sheets([*rows, *(_sheet_row(named, group) for group in groups)], out / "sheets")
     result = {
         "manifest": str(table.path),
         "split_hash": split_hash(table.frame),
@@ -87,6 +96,8 @@ def audit(
         "unreadable": [{"line": line, "reason": reason} for line, reason in sorted(unreadable.items())],
         "clusters": groups,
         "straddling": {what: sum(what in group["straddles"] for group in groups) for what in STRADDLES},
+        "two_labels": _two_labels(groups),
+        "refused": refused,
         "keep_rule": KEEP_RULE,
         "merged_patients": merged,
         "cleaned": {
@@ -129,6 +140,28 @@ def describe(manifest: Manifest, found: Found) -> list[dict[str, Any]]:
     described = [_describe(manifest, found, group, own) for group, own in readable]
     described.sort(key=lambda group: (_harm(group), group["images"][0]["line"]))
     return [{"number": number, **group} for number, group in enumerate(described, 1)]
+
+
+def refusals(manifest: Manifest, found: Found, gate: Gate) -> list[dict[str, Any]]:
+    """List the pictures that are no upright frontal chest radiographs.
+
+    Args:
+        manifest: its rows in the order of the files that were searched.
+        found: from `find_duplicates`; says which files can be read.
+        gate: the judge.
+
+    Returns:
+        Per picture its `line`, `image`, `label`, `split`, what it `shows` and the `reason`; turned and inverted ones,
+        which are certain faults of the table, before those that may be odd chests.
+    """
+    listed = []
+    for i in track(sorted(found.shapes), "asking the gate"):
+        verdict = gate(read(manifest.file(manifest.frame["image"].iloc[i])).pixels)
+        if verdict is not None:
+            row = manifest.frame.iloc[i]
+            cells = {name: _cell(row.get(name)) for name in ("image", "label", "split")}
+            listed.append({"line": manifest.lines[i], **cells, "shows": verdict[0], "reason": verdict[1]})
+    return sorted(listed, key=lambda one: (one["shows"] == "no_chest", one["shows"], one["line"]))
 
 
 def merge_patients(manifest: Manifest, groups: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -217,6 +250,17 @@ def _worth(manifest: Manifest, found: Found, i: int) -> tuple[float, ...]:
     return masks, height * width, 0.0 if np.isnan(original) else float(original), int(row.notna().sum())
 
 
+def _two_labels(groups: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Name the pairs of files that hold the same bytes under two labels: one of the two is wrong."""
+    label = {image["line"]: image["label"] for group in groups for image in group["images"]}
+    found = []
+    for pair in (pair for group in groups for pair in group["pairs"] if pair["kind"] in _IDENTICAL):
+        labels = [label[line] for line in pair["lines"]]
+        if labels[0] != labels[1]:
+            found.append({"images": [pair["first"], pair["second"]], "lines": pair["lines"], "labels": labels})
+    return found
+
+
 def _harm(group: Mapping[str, Any]) -> tuple[bool, ...]:
     return tuple(what not in group["straddles"] for what in STRADDLES)
 
@@ -236,6 +280,14 @@ def _several_splits(frame: "pd.DataFrame") -> dict[str, list[str]]:
     known = frame.dropna(subset=["patient_id", "split"])
     splits = known.groupby("patient_id")["split"].unique()
     return {str(patient): sorted(names) for patient, names in splits.items() if len(names) > 1}
+
+
+def _refused_row(manifest: Manifest, refused: Sequence[Mapping[str, Any]]) -> Row:
+    tiles = tuple(
+        Tile(manifest.file(one["image"]), (f"line {one['line']}", posixpath.basename(one["image"]), one["shows"]))
+        for one in refused
+    )
+    return Row(f"refused by the gate: {len(refused)}", tiles, True)
 
 
 def _sheet_row(manifest: Manifest, group: Mapping[str, Any]) -> Row:

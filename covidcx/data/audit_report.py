@@ -27,6 +27,7 @@ def report(result: Mapping[str, Any]) -> str:
         "",
         *_summary(result),
         *_problems(result),
+        *_refused(result["refused"]),
         *_clusters(result),
         *_cleaned(result),
         *_probe(result["source_probe"]),
@@ -42,6 +43,13 @@ def _summary(result: Mapping[str, Any]) -> list[str]:
     for what, count in result["straddling"].items():
         if count:
             lines.append(f"- {_count(count, 'cluster')} across {_NAMES[what]}")
+    lines += [
+        f"- one file, two labels: `{pair['images'][0]}` ({pair['labels'][0] or 'none'}) = `{pair['images'][1]}` "
+        f"({pair['labels'][1] or 'none'})"
+        for pair in result["two_labels"]
+    ]
+    if result["refused"] is not None:
+        lines.append(f"- {_count(len(result['refused']), 'picture')} refused by the gate")
     lines += [f"- {note}" for note in result["source_probe"]["notes"]]
     return [*lines, ""]
 
@@ -55,6 +63,23 @@ def _problems(result: Mapping[str, Any]) -> list[str]:
     lines += [f"- line {u['line']}: cannot be read: {u['reason']}" for u in unreadable[:_SHOWN_PROBLEMS]]
     hidden = max(0, len(problems) - _SHOWN_PROBLEMS) + max(0, len(unreadable) - _SHOWN_PROBLEMS)
     return [*lines, *([f"- and {hidden} more, all in audit.json"] if hidden else []), ""]
+
+
+def _refused(refused: list[Mapping[str, Any]] | None) -> list[str]:
+    lines = ["## Pictures that are no upright frontal chest radiographs", ""]
+    if not refused:
+        return [*lines, "Not looked for." if refused is None else "None found.", ""]
+    lines += [
+        "The gate's opinion; they stay in the cleaned table. One that is turned or inverted is as good as certain, "
+        "`no_chest` may be an odd chest (a baby in a wide frame, a white-out): look at the first sheet and decide.",
+        "",
+        "| line | image | label | split | shows | why |",
+        "|---|---|---|---|---|---|",
+    ]
+    for one in refused:
+        place = (str(one["line"]), f"`{one['image']}`", one["label"] or "-", one["split"] or "-")
+        lines.append(f"| {' | '.join((*place, one['shows'], one['reason']))} |")
+    return [*lines, ""]
 
 
 def _clusters(result: Mapping[str, Any]) -> list[str]:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from covidcx.commands.audit import add_audit
+from covidcx.commands.audit import _gate, add_audit
 from covidcx.data.audit import audit, describe, merge_patients
 from covidcx.data.duplicates import Found, Pair
 from covidcx.data.manifest import Manifest
@@ -156,18 +156,26 @@ def test_a_table_without_images_is_refused(tmp_path):
 
 
 def test_real_leftovers_of_the_shared_set_are_found(shared_data, tmp_path):
+    wrong = dict.fromkeys(("nih_00017999_000.jpg", "nih_00017625_000.jpg"), "inverted")
+    wrong["nih_00003490_011.jpg"] = "upside_down"
     wanted = (
         "armiro_423.jpg", "cohen_1-s2.0-S1684118220300608-main.pdf-002.jpg", "armiro_892.jpg", "armiro_896.jpg",
         "nih_00002658_001.jpg", "nih_00002658_002.jpg", "nih_00001389_001.jpg", "nih_00001389_003.jpg",
     )  # fmt: skip
     manifest = Manifest.read(shared_data)
-    rows = manifest.frame[[Path(image).name in wanted for image in manifest.frame["image"]]].copy()
+    rows = manifest.frame[[Path(image).name in (*wanted, *wrong) for image in manifest.frame["image"]]].copy()
     rows["image"] = [str(shared_data / image) for image in rows["image"]]
     rows[["image", "patient_id", "label", "split", "source"]].to_csv(tmp_path / "manifest.csv", index=False)
-    result = audit(tmp_path / "manifest.csv", tmp_path / "out", repeats=0)
+    result = audit(tmp_path / "manifest.csv", tmp_path / "out", repeats=0, gate=_gate("frontal-gate"))
     groups = [{Path(image["image"]).name for image in group["images"]} for group in result["clusters"]]
     # The two of nih_00001389 are follow-ups of one patient, no copies.
     assert sorted(map(sorted, groups)) == sorted(sorted(wanted[2 * i : 2 * i + 2]) for i in range(3))
+    (pair,) = result["two_labels"]
+    assert {Path(image).name for image in pair["images"]} == set(wanted[4:6])
+    assert set(pair["labels"]) == {"other", "normal"}
+    assert {Path(one["image"]).name: one["shows"] for one in result["refused"]} == wrong
+    text = (tmp_path / "out" / "REPORT.md").read_text(encoding="utf-8")
+    assert "| upside_down | the image is upside down" in text and "one file, two labels" in text
 
 
 def _plain(folder, patients, splits=None):
