@@ -42,12 +42,16 @@ def precision(policy: str) -> Iterator[None]:
 def replicas() -> AbstractContextManager:
     """Return the scope in which model and optimiser are made: mirrored over all GPUs where there are several.
 
+    Gradients are summed on one device and copied back. With MirroredStrategy's own choice, collective operations, one
+    run on two devices stopped with a shape mismatch of a collective (as in tensorflow/tensorflow#62790) and one never
+    ended. Without collectives neither can happen, and for models of this size the sum on one device costs little.
     Keras under JAX uses one GPU here.
     """
-    if keras.backend.backend() == "tensorflow" and len(gpus()) > 1:
+    devices = gpus()
+    if keras.backend.backend() == "tensorflow" and len(devices) > 1:
         import tensorflow as tf
 
-        strategy = tf.distribute.MirroredStrategy()
+        strategy = tf.distribute.MirroredStrategy(devices, tf.distribute.ReductionToOneDevice())
         log.info("training on %d GPUs, each batch is shared among them", strategy.num_replicas_in_sync)
         return strategy.scope()
     return nullcontext()
