@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from covidcx.bundle import Bundle
     from covidcx.data.manifest import Manifest
 
-_ENHANCE = {"original": "none", "ahe": "ahe", "clahe": "clahe"}
 SCORES = ("dice", "iou", "surface_distance", "hausdorff95", "surface_distance_mm", "hausdorff95_mm")
 _TITLES = {
     "dice": "Dice",
@@ -183,12 +182,14 @@ def enhancement(bundle: "Bundle") -> str:
     Raises:
         CovidcxError: its first channel is none that the segmenter's executor knows.
     """
-    first = bundle.preprocessing.channels[0]
-    if first not in _ENHANCE:
+    from covidcx.imaging.roi import ROI_ENHANCEMENTS, enhancement_of_channel
+
+    name = enhancement_of_channel(bundle.preprocessing.channels[0])
+    if name not in ROI_ENHANCEMENTS:
         raise CovidcxError(
-            f"bundle {bundle.name!r} enhances by {first!r}; a lung segmenter takes one of {', '.join(_ENHANCE)}"
+            f"bundle {bundle.name!r} enhances by {name!r}; a lung segmenter takes one of {', '.join(ROI_ENHANCEMENTS)}"
         )
-    return _ENHANCE[first]
+    return name
 
 
 def _bind(function: Callable, values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:

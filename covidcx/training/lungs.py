@@ -12,7 +12,7 @@ from covidcx.data.cache import masks_from
 from covidcx.data.manifest import Manifest
 from covidcx.errors import RecipeError
 from covidcx.imaging.preprocessing import Preprocessing
-from covidcx.imaging.roi import SEGMENTER_SIZE, segment_lungs
+from covidcx.imaging.roi import ROI_ENHANCEMENTS, SEGMENTER_SIZE, enhancement_of_channel, segment_lungs
 from covidcx.training.recipe import Recipe
 from covidcx.training.run_folder import RunFolder, read_json
 
@@ -26,7 +26,6 @@ log = logging.getLogger(__name__)
 LungMask = Callable[["pd.Series", "Radiograph"], np.ndarray]
 
 FROM_MANIFEST = "manifest"
-_ENHANCEMENTS = {"original": "none", "ahe": "ahe", "clahe": "clahe"}
 
 
 def enhancement_of(preprocessing: Preprocessing) -> str:
@@ -35,11 +34,11 @@ def enhancement_of(preprocessing: Preprocessing) -> str:
     Raises:
         RecipeError: it is none of them.
     """
-    enhance = _ENHANCEMENTS.get(preprocessing.channels[0])
+    enhance = enhancement_of_channel(preprocessing.channels[0])
     expected = Preprocessing(size=preprocessing.size, channels=preprocessing.channels)
-    if len(preprocessing.channels) != 1 or enhance is None or preprocessing != expected:
+    if len(preprocessing.channels) != 1 or enhance not in ROI_ENHANCEMENTS or preprocessing != expected:
         raise RecipeError(
-            f"a lung segmenter's preprocessing is one channel of {', '.join(_ENHANCEMENTS)} and nothing else, "
+            f"a lung segmenter's preprocessing is one channel of original, ahe or clahe and nothing else, "
             f"received {preprocessing}"
         )
     return enhance
