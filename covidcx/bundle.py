@@ -24,23 +24,23 @@ FORMAT = 1
 """Version of the `bundle.json` layout; a newer one is refused, an older one would be read here."""
 
 BUNDLE_FILE = "bundle.json"
-TASKS = ("segment", "classify")
+TASKS = ("segment", "classify", "multi")
 GATE_LABEL = "frontal"
 """Class of a gate that lets an image pass."""
 _FIELDS = (
-    "name", "task", "labels", "preprocessing", "model", "operating_points", "temperature", "segmenter", "gate",
-    "training", "metrics", "licence", "data_licences", "disclaimer",
+    "name", "task", "labels", "heads", "preprocessing", "model", "operating_points", "temperature", "segmenter",
+    "gate", "training", "metrics", "licence", "data_licences", "disclaimer",
 )  # fmt: skip
 _DEFAULTS: dict[str, Any] = {
-    "operating_points": {}, "temperature": 1.0, "segmenter": None, "gate": None, "training": {}, "metrics": {},
-    "data_licences": [], "disclaimer": DISCLAIMER,
+    "heads": {}, "operating_points": {}, "temperature": 1.0, "segmenter": None, "gate": None, "training": {},
+    "metrics": {}, "data_licences": [], "disclaimer": DISCLAIMER,
 }  # fmt: skip
 # Fields that bundles written before them lack; their default holds there.
-_LATER = ("gate",)
+_LATER = ("gate", "heads")
 _TYPES: dict[str, tuple[type, ...]] = {
     "name": (str,), "task": (str,), "labels": (list,), "preprocessing": (dict,), "model": (dict,),
     "operating_points": (dict,), "temperature": (int, float), "segmenter": (str, type(None)),
-    "gate": (str, type(None)), "training": (dict,), "metrics": (dict,),
+    "gate": (str, type(None)), "heads": (dict,), "training": (dict,), "metrics": (dict,),
     "licence": (str,), "data_licences": (list,), "files": (dict,), "disclaimer": (str,),
 }  # fmt: skip
 
@@ -52,8 +52,10 @@ class Bundle:
     Attributes:
         folder: where it lies.
         name: the bundle's name, which is its folder's name in `saved_models/`.
-        task: `segment` or `classify`.
-        labels: class of each output, in order.
+        task: `segment`, `classify`, or `multi`: a classifier that has further outputs, such as masks.
+        labels: class of each channel of the output `lung` or `probabilities`, in order.
+        heads: classes of every trained output of a `multi` bundle, by the output's name; of a mask, what its last
+            channel is.
         preprocessing: how a radiograph becomes the network's input.
         model: `{"name": ..., "kwargs": {...}}` for `covidcx.models.build`.
         operating_points: `{label: {"threshold": t, "rule": how it was chosen}}`, on calibrated probabilities.
@@ -73,6 +75,7 @@ class Bundle:
     name: str
     task: str
     labels: tuple[str, ...]
+    heads: dict[str, list[str]]
     preprocessing: Preprocessing
     model: dict[str, Any]
     operating_points: dict[str, dict[str, Any]]
@@ -123,6 +126,11 @@ class Bundle:
                 if key not in ("preprocessing", "labels", "data_licences", "temperature")
             },
         )
+
+    @property
+    def classifies(self) -> bool:
+        """Whether it gives the probabilities of its labels."""
+        return self.task != "segment"
 
     def path(self, filename: str) -> Path:
         """Return the path of one of the bundle's files.
@@ -195,7 +203,7 @@ def write_bundle_json(folder: str | Path, **fields: Any) -> Path:
     Args:
         folder: the bundle's folder.
         **fields: the fields of `Bundle` without `folder`, `files` and `checksum`; `preprocessing` may be a
-            `Preprocessing`. `operating_points`, `temperature`, `segmenter`, `gate`, `training`, `metrics`,
+            `Preprocessing`. `heads`, `operating_points`, `temperature`, `segmenter`, `gate`, `training`, `metrics`,
             `data_licences` and `disclaimer` have defaults.
 
     Returns:
@@ -319,7 +327,7 @@ def _check_values(path: Path, value: dict[str, Any]) -> None:
         threshold = point.get("threshold") if isinstance(point, dict) else None
         if not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
             raise BundleError(f"{path}: operating point of {label!r} is {point!r}, expected a threshold within 0..1")
-    if value["task"] == "classify" and value["preprocessing"].get("roi") and not value["segmenter"]:
+    if value["task"] != "segment" and value["preprocessing"].get("roi") and not value["segmenter"]:
         raise BundleError(f"{path}: the preprocessing needs lungs but 'segmenter' is null; name a segmenter bundle")
 
 

@@ -89,7 +89,7 @@ def add_train(commands) -> None:
     text = "train a recipe on a manifest; needs: pip install 'covidcx[train]'"
     example = "covidcx train lung-unet --data phantom/manifest.csv --out runs/lungs --set epochs=3"
     parser = command(commands, "train", _train, text, example)
-    parser.add_argument("recipe", help="lung-unet, covid-cxnet, ...")
+    parser.add_argument("recipe", help="lung-unet, covid-cxnet, comit-net-small, ...")
     _run_options(parser)
 
 

@@ -52,7 +52,7 @@ def _explain(arguments: argparse.Namespace) -> int:
 
     rows = explain_files(
         arguments.bundle, arguments.files, arguments.out, method=arguments.method, layer=arguments.layer,
-        label=arguments.label, manifest=arguments.manifest, seed=arguments.seed,
+        label=arguments.label, manifest=arguments.manifest, seed=arguments.seed, head=arguments.head,
     )  # fmt: skip
     for row in rows:
         print("  ".join(f"{key} {value:.3f}" if isinstance(value, float) else f"{key} {value}"
@@ -81,6 +81,7 @@ def add_explain(commands) -> None:
     parser.add_argument("--method", choices=("gradcam", "lime"), default="gradcam", help="(default: gradcam)")
     parser.add_argument("--layer", help="Grad-CAM layer (default: the last feature map)")
     parser.add_argument("--label", help="class to explain (default: the one called)")
+    parser.add_argument("--head", help="output of a network with several, e.g. lung, disease, infection")
     parser.add_argument("--manifest", type=Path, help="manifest.csv with lung and disease masks to measure against")
     seed(parser)
 

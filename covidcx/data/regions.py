@@ -1,7 +1,7 @@
 """Where lungs and findings lie: masks and boxes of a manifest as targets on a network's grid; unknown stays unknown."""
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,17 +73,35 @@ class Region:
         boxes, size = self.boxes(manifest), prepared.images.shape[1:3]
         targets = np.full((len(manifest), *size, 1), IGNORE, np.int8)
         for i, row in enumerate(manifest.frame.to_dict("records")):
-            geometry, turn = prepared.geometry(i), prepared.turn(i)
-            if self.column is not None and isinstance(row[self.column], str):
-                mask = self.read(manifest.file(row[self.column]), geometry.shape, turn)
-            elif row["image"] in boxes:
-                mask = solid(turn.boxes(boxes[row["image"]], geometry.shape).tolist(), geometry.shape)
-            elif row["label"] in self.absent:
-                mask = np.full(geometry.shape, BACKGROUND, np.int8)
-            else:
-                continue
-            targets[i, ..., 0] = shrink(mask, geometry.box, size)
+            geometry = prepared.geometry(i)
+            mask = self.mask(manifest, row, geometry.shape, boxes, prepared.turn(i))
+            if mask is not None:
+                targets[i, ..., 0] = shrink(mask, geometry.box, size)
         return targets
+
+    def mask(
+        self, manifest: Manifest, row: Mapping[str, object], shape: tuple[int, int], boxes: Boxes, turn: Turn
+    ) -> np.ndarray | None:
+        """Return the region of one image in its own pixels.
+
+        Args:
+            manifest: the table, whose folder the mask files lie in.
+            row: the image's cells by column.
+            shape: its height and width.
+            boxes: from `boxes`.
+            turn: how the image was turned upright when it was read (`Radiograph.turn`); masks turn with it.
+
+        Returns:
+            int8, H x W: 1 inside, 0 outside, -1 ignored; None where the region is unknown.
+
+        Raises:
+            ImageError: the mask file is unreadable or does not fit the image.
+        """
+        if self.column is not None and isinstance(row[self.column], str):
+            return self.read(manifest.file(row[self.column]), shape, turn)
+        if row["image"] in boxes:
+            return solid(turn.boxes(boxes[row["image"]], shape).tolist(), shape)
+        return np.full(shape, BACKGROUND, np.int8) if row["label"] in self.absent else None
 
 
 LUNGS = Region("lung_mask", read_mask, lambda finding: finding in LUNG_BOXES)

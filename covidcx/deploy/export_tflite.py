@@ -9,7 +9,7 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,7 @@ class Agreement:
         auc: area under the ROC curve of the class with an operating point against the rest, or None without labels.
         auc_keras: the same of the Keras model.
         spread: standard deviation of the probabilities relative to Keras's.
-        dice: mean Dice of the masks (segmenters).
+        dice: mean Dice of the masks (segmenters), or of the worst of several heads.
     """
 
     images: int
@@ -78,7 +78,8 @@ class Agreement:
         """Return what is not good enough, with its figures; empty where the file may be written."""
         found = []
         # Of a mask, rounding moves single pixels at its edge; how well the masks overlap is what counts.
-        limit = CLOSE.get(quantize) if self.dice is None or quantize == "none" else None
+        masks_only = self.dice is not None and self.same_class is None
+        limit = None if masks_only and quantize != "none" else CLOSE.get(quantize)
         if limit is not None and not self.worst <= limit:
             found.append(f"probabilities differ by up to {self.worst:.2g}, {limit:g} is allowed")
         if self.same_class is not None and self.same_class < SAME_CLASS:
@@ -182,20 +183,25 @@ def _convert(
         path = Path(folder) / TFLITE_FILE
         path.write_bytes(content)
         lite = LiteModel(path)
-        output = "lung" if bundle.task == "segment" else "probabilities"
         pairs = [
-            (np.asarray(model.predict_on_batch(sample.inputs[role])[output])[0], lite(sample.inputs[role])[output][0])
+            (model.predict_on_batch(sample.inputs[role]), lite(sample.inputs[role]))
             for sample in track(checks, f"checking {bundle.name}")
         ]
-    keras_side, lite_side = (np.stack(side) for side in zip(*pairs, strict=True))
+
+    def sides(output: str) -> tuple[np.ndarray, np.ndarray]:
+        return tuple(np.stack([np.asarray(side[output])[0] for side in both]) for both in zip(*pairs, strict=True))
+
     if bundle.task == "segment":
-        return content, compare_masks(keras_side, lite_side)
+        return content, compare_masks(*sides("lung"))
     labels = [sample.label for sample in checks] if role == "classifier" else None
-    return content, compare_classes(bundle, keras_side, lite_side, labels)
+    agreement = compare_classes(bundle, *sides("probabilities"), labels)
+    masks = [compare_masks(*sides(head)).dice for head in bundle.heads if len(model.output[head].shape) == 4]
+    return content, replace(agreement, dice=min(masks)) if masks else agreement
 
 
 def compare_masks(expected: np.ndarray, found: np.ndarray) -> Agreement:
-    """Compare two segmenters' probabilities, float N x H x W x 1."""
+    """Compare two segmenters' probabilities, float N x H x W x C, of which the last channel counts."""
+    expected, found = expected[..., -1:], found[..., -1:]
     overlap = dice((expected > 0.5).astype(np.int8), found)
     return Agreement(len(expected), _worst(expected, found), dice=float(overlap.mean()))
 

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from covidcx.bundle import GATE_LABEL, Bundle, calibrate, update_bundle
+from covidcx.decision import own_label
 from covidcx.deploy.write import CARD_FILE, write_bundle
 from covidcx.errors import BundleError
+from covidcx.training import heads
 from covidcx.training.recipe import Recipe
 from covidcx.training.run_folder import RunFolder, read_json
 
@@ -58,7 +60,8 @@ def bundle_from_run(
     if record["status"] != "finished":
         raise BundleError(f"the run in {run} is {record['status']}, not finished; finish it with --resume")
     model = restore(record["model"], source.weights)
-    choices = _choices(recipe, source.predictions, rule) if recipe.task == "classify" else {}
+    choices = {} if recipe.task == "segment" else _choices(recipe, source.predictions, rule)
+    trained = [heads.get(head) for head in recipe.heads]
     return write_bundle(
         folder,
         model,
@@ -66,6 +69,7 @@ def bundle_from_run(
         name=name or Path(folder).name,
         task=recipe.task,
         labels=recipe.labels,
+        heads={head.output: head.classes for head in trained},
         preprocessing=recipe.preprocessing,
         licence=licence,
         segmenter=Path(recipe.segmenter).name if recipe.preprocessing.needs_lungs else None,
@@ -102,8 +106,8 @@ def add_card(folder: str | Path, metrics: str | Path) -> Path:
         )
     info = {
         key: getattr(bundle, key)
-        for key in ("name", "task", "labels", "operating_points", "temperature", "segmenter", "gate", "training",
-                    "licence", "data_licences", "model")
+        for key in ("name", "task", "labels", "heads", "operating_points", "temperature", "segmenter", "gate",
+                    "training", "licence", "data_licences", "model")
     } | {"preprocessing": bundle.preprocessing.to_dict()}  # fmt: skip
     card = model_card(info, figures)
     update_bundle(bundle.folder, {CARD_FILE: card.encode()}, metrics=headline(figures) | {"bundle_checksum": measured})
@@ -117,7 +121,7 @@ def _choices(recipe: Recipe, predictions: Path, rule: str) -> dict[str, Any]:
 
     table = pd.read_csv(predictions)
     probabilities = table[[f"p_{label}" for label in recipe.labels]].to_numpy(np.float64)
-    truth = table["label"].tolist()
+    truth = [own_label(label, recipe.labels) for label in table["label"]]
     temperature = fit_temperature(probabilities, truth, recipe.labels)
     label = next((label for label in _THRESHOLDS if label in recipe.labels), None)
     if label is None:

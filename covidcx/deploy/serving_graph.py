@@ -41,6 +41,11 @@ class ServingGraph:
     def __init__(self, bundle: Bundle) -> None:
         from covidcx.models import restore
 
+        if bundle.task == "multi":
+            raise BundleError(
+                f"bundle {bundle.name!r} has several heads, which a SavedModel for serving does not carry yet; run it "
+                "with covidcx predict, or export it with --to tflite"
+            )
         if bundle.task != "classify":
             raise BundleError(
                 f"bundle {bundle.name!r} is of task {bundle.task!r}; a SavedModel for serving is made of a classifier "

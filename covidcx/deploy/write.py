@@ -13,7 +13,7 @@ import numpy as np
 
 from covidcx.bundle import Bundle, write_bundle_json
 from covidcx.deploy.tflite import run_tflite, to_tflite
-from covidcx.errors import BundleError
+from covidcx.errors import BundleError, did_you_mean
 from covidcx.imaging.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 WEIGHTS_FILE, TFLITE_FILE, CARD_FILE = "weights.h5", "model.tflite", "MODEL_CARD.md"
 TOLERANCE = {"none": 1e-4, "float16": 1e-2}
 """Largest difference in probability between the TFLite and the Keras model."""
+MOVED = 0.02
+"""Largest share of a mask's pixels that rounding may move across one half behind an unpooling."""
 
 
 # What is added to an architecture's graph before it is deployed; one line per architecture that has something to add.
@@ -44,6 +46,7 @@ def write_bundle(
     labels: Sequence[str],
     preprocessing: Preprocessing,
     licence: str,
+    heads: Mapping[str, Sequence[str]] | None = None,
     operating_points: Mapping[str, Mapping[str, Any]] | None = None,
     temperature: float = 1.0,
     segmenter: str | None = None,
@@ -61,10 +64,11 @@ def write_bundle(
         model: the trained Keras model, as `covidcx.models.build` made it.
         architecture: `{"name": ..., "kwargs": {...}}` with which `build` makes it again.
         name: the bundle's name.
-        task: `segment` or `classify`.
-        labels: class of each output, in order.
+        task: `segment`, `classify` or `multi`.
+        labels: class of each channel of the output `lung` or `probabilities`, in order.
         preprocessing: how a radiograph becomes the network's input.
         licence: licence of the weights.
+        heads: classes of every trained output, by its name (`multi`).
         operating_points: `{label: {"threshold": t, "rule": how it was chosen}}`, on calibrated probabilities.
         temperature: see `covidcx.bundle.calibrate`; recorded, never part of the graph.
         segmenter: name of the lung segmenter's bundle.
@@ -87,6 +91,7 @@ def write_bundle(
 
     folder = Path(folder)
     _check_shapes(model, task, tuple(labels), preprocessing)
+    _check_heads(model, heads or {})
     with staged_bundle(folder) as staging:
         architecture = {"name": architecture["name"], "kwargs": dict(architecture.get("kwargs", {}))}
         save_weights(model, staging / WEIGHTS_FILE)
@@ -101,6 +106,7 @@ def write_bundle(
             name=name,
             task=task,
             labels=list(labels),
+            heads={output: list(classes) for output, classes in (heads or {}).items()},
             preprocessing=preprocessing,
             model=architecture,
             operating_points={label: dict(point) for label, point in (operating_points or {}).items()},
@@ -152,9 +158,9 @@ def _check_shapes(model: "keras.Model", task: str, labels: tuple[str, ...], spec
     received = tuple(model.inputs[0].shape[1:])
     if received != expected:
         raise BundleError(f"the model takes {received} images, the preprocessing makes {expected}; align the two")
-    output = {"classify": "probabilities", "segment": "lung"}.get(task)
+    output = {"classify": "probabilities", "multi": "probabilities", "segment": "lung"}.get(task)
     if output is None:
-        raise BundleError(f"task is {task!r}, expected 'classify' or 'segment'")
+        raise BundleError(f"task is {task!r}, expected 'classify', 'multi' or 'segment'")
     if not isinstance(model.output, dict) or output not in model.output:
         raise BundleError(f"a model of task {task!r} has a dictionary of outputs with {output!r} in it")
     units = model.output[output].shape[-1]
@@ -163,12 +169,26 @@ def _check_shapes(model: "keras.Model", task: str, labels: tuple[str, ...], spec
         raise BundleError(f"output {output!r} has {units} channels for the {len(labels)} labels {labels}")
 
 
+def _check_heads(model: "keras.Model", heads: Mapping[str, Sequence[str]]) -> None:
+    for output, classes in heads.items():
+        if output not in model.output:
+            raise BundleError(f"the model has no output {output!r} for a head.{did_you_mean(output, model.output)}")
+        shape = model.output[output].shape
+        # A mask's other channel is the background.
+        if len(shape) == 2 and shape[-1] != len(classes):
+            raise BundleError(f"head {output!r} has {shape[-1]} channels for the classes {tuple(classes)}")
+
+
 def _check_outputs(model: "keras.Model", restored: "keras.Model", tflite: Path, quantize: str) -> None:
     """Raise BundleError unless the weights file computes what the model does, and the TFLite file what they do.
 
     Only probabilities are compared: the heat map's gate is a step function of the hidden units, so that rounding
-    may rightly switch a unit that stands at zero.
+    may rightly switch a unit that stands at zero. Unpooling is such a step as well: of masks behind it, nearly all
+    pixels must stay on their side of one half.
     """
+    from covidcx.models.unpooling import Places
+
+    steps = any(isinstance(layer, Places) for layer in model.layers)
     limits = {WEIGHTS_FILE: TOLERANCE["float16"], TFLITE_FILE: TOLERANCE[quantize]}
     for image in _probe_images(tuple(model.inputs[0].shape[1:])):
         expected = {key: np.asarray(value) for key, value in model(image, training=False).items()}
@@ -176,6 +196,14 @@ def _check_outputs(model: "keras.Model", restored: "keras.Model", tflite: Path, 
         lite = run_tflite(tflite, image)
         for key, value in expected.items():
             for which, found, reference in ((WEIGHTS_FILE, again[key], value), (TFLITE_FILE, lite[key], again[key])):
+                if steps and value.ndim == 4 and np.isfinite(found).all():
+                    moved = float(np.mean((found > 0.5) != (reference > 0.5)))
+                    if moved > MOVED:
+                        raise BundleError(
+                            f"{which} and the Keras model call {moved:.1%} of the pixels of {key!r} differently, "
+                            f"{MOVED:.0%} is allowed; nothing was written: train longer, or quantise less"
+                        )
+                    continue
                 worst = float(np.abs(found - reference).max()) if np.isfinite(found).all() else float("nan")
                 if not worst <= limits[which]:
                     raise BundleError(

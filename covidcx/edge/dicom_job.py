@@ -128,7 +128,7 @@ class DicomJob:
 def algorithm_parameters(bundle: Bundle) -> list[str]:
     """Return the lines that identify a bundle: its checksum, temperature and operating points."""
     lines = [f"bundle sha256 {bundle.checksum}"]
-    if bundle.task == "classify":
+    if bundle.classifies:
         lines.append(f"temperature {bundle.temperature:.6g}")
     for label, point in bundle.operating_points.items():
         lines.append(

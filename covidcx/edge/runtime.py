@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 UNSURE_LUNGS = 0.90
 """Below this mean probability an answer carries a warning."""
+OWN_MASKS = ("lung", "disease", "opacity")
+"""Outputs of a network with several heads that mark a region; their last channel is the probability."""
 SMALL_LUNGS = 0.10
 """Below this share an answer carries a warning."""
 ONE_SIDED = 0.05
@@ -37,15 +39,20 @@ class Analysis:
     Attributes:
         finding: probabilities and class at the operating point.
         radiograph: what was analysed.
-        lungs: bool, H x W in the radiograph's own pixels, or None for a bundle without a segmenter.
+        lungs: bool, H x W in the radiograph's own pixels, by the segmenter or the network's own output `lung`; None
+            where the bundle has neither.
         heat: float32, H x W in the radiograph's own pixels, >= 0: Grad-CAM of the called class, not normalised and not
-            cut to the lungs; all zero where nothing speaks for the class, None for a bundle without heat maps.
+            cut to the lungs; all zero where nothing speaks for the class. Of a network that marks disease, its
+            probability inside the marked region. None for a bundle without either.
+        disease: bool, H x W in the radiograph's own pixels: what the network's output `disease` or `opacity` marks, or
+            None.
     """
 
     finding: Finding
     radiograph: Radiograph
     lungs: np.ndarray | None
     heat: np.ndarray | None
+    disease: np.ndarray | None = None
 
 
 class Predictor:
@@ -61,13 +68,13 @@ class Predictor:
         """Load the bundle's networks.
 
         Args:
-            bundle: a verified bundle of task `classify`.
+            bundle: a verified bundle of task `classify` or `multi`.
             threads: threads per inference; up to four of this machine's cores by default.
 
         Raises:
             BundleError: the bundle, its segmenter or its gate cannot be used.
         """
-        if bundle.task != "classify":
+        if not bundle.classifies:
             raise BundleError(
                 f"bundle {bundle.name!r} is of task {bundle.task!r}; predictions need a classifier such as covid-cxnet"
             )
@@ -130,7 +137,15 @@ class Predictor:
         probabilities = calibrate(outputs["probabilities"], self.bundle.temperature)
         label = decide(probabilities, self.bundle.labels, self.bundle.operating_points)[0]
         heat, peak = self._restore_heat(outputs.get("heatmap"), label, prepared)
-        if heat is not None and not peak:
+        own = {name: prepared.geometry.restore(outputs[name][0, ..., -1]) for name in OWN_MASKS if name in outputs}
+        if lungs is None and "lung" in own:
+            lungs = own["lung"] > 0.5
+            warnings += _checked(lungs, outputs["lung"][0, ..., -1])
+        marked = own.get("disease", own.get("opacity"))
+        disease = None if marked is None else marked > 0.5
+        if heat is None and disease is not None:
+            heat = np.where(disease, marked, np.float32(0))
+        elif heat is not None and not peak:
             warnings += (f"no region of the image speaks for {label}: the heat map is empty",)
         finding = Finding(
             source=source if source is not None else name,
@@ -145,7 +160,7 @@ class Predictor:
             warnings=warnings,
             disclaimer=self.bundle.disclaimer,
         )
-        return Analysis(finding, radiograph, lungs, heat)
+        return Analysis(finding, radiograph, lungs, heat, disease)
 
     def _find_lungs(self, pixels: SummedImage) -> tuple[np.ndarray | None, tuple[str, ...]]:
         """Return the lungs, bool H x W, and remarks on them.
@@ -162,20 +177,7 @@ class Predictor:
             return seen[-1]
 
         lungs = segment_lungs(pixels, segment, enhancement_of_channel(self.segmenter.preprocessing.channels[0]))
-        area = _share(lungs)
-        if area < NO_LUNGS:
-            raise UnsupportedImageError(
-                f"no lungs found: they cover {area:.1%} of the image, at least {NO_LUNGS:.0%} is expected; "
-                "give a frontal chest radiograph"
-            )
-        probability = seen[0].reshape(seen[0].shape[1:3])
-        certainty = cv2.mean(probability, mask=(probability > 0.5).view(np.uint8))[0]
-        if certainty < VAGUE_LUNGS:
-            raise UnsupportedImageError(
-                f"no clear lungs found: what looks like lung does so with a mean probability of {certainty:.2f}, at "
-                f"least {VAGUE_LUNGS:.2f} is expected; give an upright frontal chest radiograph"
-            )
-        return lungs, _lung_warnings(lungs, area, certainty)
+        return lungs, _checked(lungs, seen[0].reshape(seen[0].shape[1:3]))
 
     def _restore_heat(
         self, maps: np.ndarray | None, label: str, prepared: Prepared
@@ -235,6 +237,28 @@ def _check_enhancement(bundle: Bundle, segmenter: Bundle) -> None:
 def _share(mask: np.ndarray) -> float:
     """Return the share of a mask that is set; ten times as fast as its mean."""
     return np.count_nonzero(mask) / mask.size
+
+
+def _checked(lungs: np.ndarray, probability: np.ndarray) -> tuple[str, ...]:
+    """Return remarks on the lungs, bool H x W, found in a probability, float32 on the network's grid.
+
+    Raises:
+        UnsupportedImageError: there are none, or what found them is only guessing.
+    """
+    area = _share(lungs)
+    if area < NO_LUNGS:
+        raise UnsupportedImageError(
+            f"no lungs found: they cover {area:.1%} of the image, at least {NO_LUNGS:.0%} is expected; "
+            "give a frontal chest radiograph"
+        )
+    probability = np.ascontiguousarray(probability)
+    certainty = cv2.mean(probability, mask=(probability > 0.5).view(np.uint8))[0]
+    if certainty < VAGUE_LUNGS:
+        raise UnsupportedImageError(
+            f"no clear lungs found: what looks like lung does so with a mean probability of {certainty:.2f}, at "
+            f"least {VAGUE_LUNGS:.2f} is expected; give an upright frontal chest radiograph"
+        )
+    return _lung_warnings(lungs, area, certainty)
 
 
 def _lung_warnings(lungs: np.ndarray, area: float, certainty: float) -> tuple[str, ...]:

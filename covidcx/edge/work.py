@@ -155,10 +155,12 @@ def _objects(entry: Input, analysis: Analysis, out: Path, predictor: Predictor) 
     """Write the DICOM objects; return their names relative to `out`, and a warning where there can be none."""
     from covidcx.edge.dicom_objects import write_dicom
 
+    marked = analysis.disease if analysis.disease is not None and analysis.disease.any() else None
     folder = out / DICOM_FOLDER
     folder.mkdir(exist_ok=True)
     try:
-        files = write_dicom(entry.path, analysis, predictor.bundle, folder, entry.stem, segmenter=predictor.segmenter)
+        files = write_dicom(entry.path, analysis, predictor.bundle, folder, entry.stem, segmenter=predictor.segmenter,
+                            disease=marked)  # fmt: skip
     except MissingDependencyError:
         raise
     except CovidcxError as error:

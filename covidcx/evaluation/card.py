@@ -6,6 +6,7 @@ from typing import Any
 from covidcx.bundle import GATE_LABEL
 from covidcx.evaluation.classification import title
 from covidcx.evaluation.masks import mask_title
+from covidcx.evaluation.regions import region_title
 from covidcx.evaluation.report import cell
 from covidcx.finding import DISCLAIMER
 
@@ -15,6 +16,12 @@ _CLASSIFY = (
     "sensitivity_at_90_specificity_covid_vs_normal", "sensitivity_at_99_specificity_covid_vs_normal",
     "eer_covid_vs_normal", "recall_covid", "specificity_covid", "precision_covid", "cap_called_covid", "brier",
 )  # fmt: skip
+# Beside those above: the figures of COMiT-Net's section 4, of a network with several heads.
+_MULTI = (
+    "auc_other", "sensitivity_at_90_specificity_covid_vs_rest", "sensitivity_at_99_specificity_covid_vs_rest",
+    "eer_covid_vs_rest",
+)  # fmt: skip
+_REGION = ("iou_mean", "true_positive_rate", "true_positive_rate_mean", "precision", "false_positive_rate")
 _GATE = (
     "accuracy", "macro_f1", "recall_frontal", "specificity_frontal", "auc_frontal", "recall_sideways",
     "recall_upside_down", "recall_inverted", "recall_lateral", "recall_no_chest",
@@ -35,6 +42,10 @@ _LIMITS_GATE = (
     "What is no chest is a small choice of photographs, sections and drawings; something else may pass. The checks of "
     "the lungs that follow in `covidcx.edge` stay necessary.",
     "Left and right exchanged (a mirrored image) is not noticed.",
+)
+_LIMITS_REGIONS = (
+    "Masks of disease are few, and boxes are drawn around findings, not along them: a true positive rate alone says "
+    "little, read it with the precision beside it. Masks drawn by another rule score low by construction.",
 )
 _LIMITS_SEGMENT = (
     "Public lung masks differ by rule: some include the lung behind the heart, others leave it out. Scores against "
@@ -61,7 +72,7 @@ def model_card(bundle_info: Mapping[str, Any], metrics: Mapping[str, Any]) -> st
     lines += ["## Intended use", "", *_use(kind), ""]
     lines += ["## Training data", "", *_data(bundle_info), ""]
     lines += ["## Preprocessing", "", *_preprocessing(bundle_info.get("preprocessing") or {}), ""]
-    lines += ["## Metrics", "", *_metrics(metrics, kind), ""]
+    lines += ["## Metrics", "", *_metrics(bundle_info, metrics, kind), ""]
     if kind != "segment":
         lines += ["## Operating points", "", *_points(bundle_info), ""]
     lines += ["## Known shortcuts and limits", "", *_limits(metrics, kind), ""]
@@ -73,13 +84,16 @@ def model_card(bundle_info: Mapping[str, Any], metrics: Mapping[str, Any]) -> st
 def _kind(info: Mapping[str, Any]) -> str:
     if info.get("task") == "segment":
         return "segment"
+    if info.get("task") == "multi":
+        return "multi"
     return "gate" if GATE_LABEL in (info.get("labels") or ()) else "classify"
 
 
 def _what(info: Mapping[str, Any], kind: str) -> list[str]:
     model = info.get("model") or {}
     settings = ", ".join(f"{key}={value}" for key, value in (model.get("kwargs") or {}).items())
-    task = {"segment": "segments the lungs in", "classify": "classifies", "gate": "tells other images from upright"}
+    task = {"segment": "segments the lungs in", "classify": "classifies", "gate": "tells other images from upright",
+            "multi": "classifies, and with further heads segments or labels,"}
     lines = [
         f"A Keras model (`{model.get('name', 'not recorded')}`{f', {settings}' if settings else ''}) that {task[kind]} "
         "frontal chest radiographs.",
@@ -87,6 +101,9 @@ def _what(info: Mapping[str, Any], kind: str) -> list[str]:
         f"- Labels, in the order of the outputs: {', '.join(info.get('labels') or ['not recorded'])}",
         f"- Licence of the weights: {info.get('licence') or 'not recorded'}",
     ]
+    if info.get("heads"):
+        parts = [f"`{output}` ({', '.join(classes)})" for output, classes in info["heads"].items()]
+        lines.append(f"- Heads: {', '.join(parts)}")
     if info.get("segmenter"):
         lines.append(f"- Lung segmenter in front of it: `{info['segmenter']}`")
     if info.get("gate"):
@@ -100,6 +117,7 @@ def _use(kind: str) -> list[str]:
     task = {
         "segment": "finding the lung field before another model",
         "classify": "studying how such classifiers behave",
+        "multi": "studying how such classifiers behave and what they look at",
         "gate": "refusing images that another model must not be asked about",
     }[kind]
     return [
@@ -146,12 +164,14 @@ def _preprocessing(spec: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _metrics(metrics: Mapping[str, Any], kind: str) -> list[str]:
+def _metrics(info: Mapping[str, Any], metrics: Mapping[str, Any], kind: str) -> list[str]:
     splits = _splits(metrics)
     if not splits:
         return ["Not evaluated yet: run `covidcx evaluate`."]
-    wanted = {"segment": _SEGMENT, "classify": _CLASSIFY, "gate": _GATE}[kind]
+    wanted = {"segment": _SEGMENT, "classify": _CLASSIFY, "gate": _GATE, "multi": (*_CLASSIFY, *_MULTI)}[kind]
     naming = mask_title if kind == "segment" else title
+    regions = {f"{head}_{key}": region_title(f"{head}_{key}")
+               for head in (info.get("heads") or {}) for key in _REGION}  # fmt: skip
     lines = ["Values with 95% patient-level bootstrap intervals; `*` marks an interval without width, which is no "
              "certainty; `-` stands where a split has no images for a metric."]  # fmt: skip
     sizes = ", ".join(
@@ -159,11 +179,11 @@ def _metrics(metrics: Mapping[str, Any], kind: str) -> list[str]:
     )
     lines += ["", f"Evaluated on: {sizes}.", ""]
     lines += ["| metric | " + " | ".join(splits) + " |", "|---" * (1 + len(splits)) + "|"]
-    for key in wanted:
+    for key in (*wanted, *regions):
         values = [section["metrics"].get(key) for section in splits.values()]
         if any(value is not None and value["value"] is not None for value in values):
             cells = ["-" if value is None or value["value"] is None else cell(value) for value in values]
-            lines.append(f"| {naming(key)} | {' | '.join(cells)} |")
+            lines.append(f"| {regions.get(key) or naming(key)} | {' | '.join(cells)} |")
     return lines
 
 
@@ -184,7 +204,8 @@ def _limits(metrics: Mapping[str, Any], kind: str) -> list[str]:
         if share and share["value"] is not None:
             measured.append(f"On split {name} the share of other pneumonia that is called COVID is {cell(share)}.")
         measured += [f"Split {name}: {note}" for note in (section.get("shortcut") or {}).get("notes", [])]
-    limits = {"segment": _LIMITS_SEGMENT, "classify": _LIMITS_CLASSIFY, "gate": _LIMITS_GATE}[kind]
+    limits = {"segment": _LIMITS_SEGMENT, "classify": _LIMITS_CLASSIFY, "gate": _LIMITS_GATE,
+              "multi": (*_LIMITS_CLASSIFY, *_LIMITS_REGIONS)}[kind]  # fmt: skip
     return [f"- {text}" for text in (*measured, *metrics.get("notes", ()), *limits)]
 
 

@@ -16,6 +16,7 @@ from covidcx.errors import CovidcxError
 from covidcx.evaluation.classification import classification_metrics, pair_score, share_called
 from covidcx.evaluation.masks import MaskTable, mask_metrics, predict_masks
 from covidcx.evaluation.predictions import Engine, PredictionTable, column, predict_manifest, select
+from covidcx.evaluation.regions import region_metrics
 from covidcx.evaluation.subgroups import SMALL, groups_of, label_index, shortcut_notes, source_only_auc
 from covidcx.finding import DISCLAIMER
 
@@ -41,7 +42,7 @@ def evaluate(
     """Evaluate a bundle on one or several splits of a manifest and write the report.
 
     Args:
-        bundle: name, folder, or an open bundle; a classifier or a lung segmenter.
+        bundle: name, folder, or an open bundle; a classifier, with or without masks, or a lung segmenter.
         manifest: CSV file of images and labels.
         out: folder for `metrics.json`, `metrics.csv`, `predictions.csv`, `confusion.csv`, `REPORT.md` and `plots/`.
         split: a split, several separated by commas (each is reported on its own), or None for all.
@@ -79,7 +80,7 @@ def evaluate(
         answers: PredictionTable | MaskTable = predict_masks(bundle, distinct, split, segmenter or engine)
     else:
         answers = predict_manifest(bundle, distinct, split, engine, segmenter)
-    sections = {}
+    sections, region_failures = {}, []
     for name in names:
         own = answers.take([i for i, own in enumerate(answers.splits) if own == name])
         if len(own) == 0:
@@ -90,6 +91,11 @@ def evaluate(
             sections[name]["without_mask"] = answers.without_mask.get(name, 0)
         else:
             sections[name] = class_section(own, bootstrap, seed)
+            sections[name]["regions"], unread = region_metrics(bundle, distinct, name, bootstrap, seed)
+            known = {failure.image for failure in answers.failures}
+            region_failures += [failure for failure in unread if failure.image not in known]
+            for head, block in sections[name]["regions"].items():
+                sections[name]["metrics"] |= {f"{head}_{key}": value for key, value in block["metrics"].items()}
     given_name = given if isinstance(given, str) else _shown(given) if isinstance(given, Path) else bundle.name
     result = {
         **_provenance(bundle, table, names),
@@ -99,7 +105,7 @@ def evaluate(
         "operating_points": dict(bundle.operating_points),
         "temperature": bundle.temperature,
         "splits": sections,
-        "failures": [{"image": f.image, "reason": f.reason} for f in answers.failures],
+        "failures": [{"image": f.image, "reason": f.reason} for f in (*answers.failures, *region_failures)],
         "notes": [*_notes(bundle, table, names), *_repeated(table, repeated, names)],
     }
     out.mkdir(parents=True, exist_ok=True)

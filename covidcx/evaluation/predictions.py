@@ -133,7 +133,7 @@ def predict_manifest(
     """Run a classifier over the images of a manifest.
 
     Args:
-        bundle: of task `classify`.
+        bundle: of task `classify` or `multi`.
         manifest: images and labels.
         split: see `select`.
         engine: the model as a function; the bundle's Keras model when omitted.
@@ -186,18 +186,30 @@ def keras_engine(bundle: "Bundle", weights: str = "weights.h5") -> Engine:
     Returns:
         An engine over the output `lung` of a segmenter, `probabilities` of a classifier.
     """
+    run = keras_outputs(bundle, weights)
+    name = "probabilities" if bundle.classifies else "lung"
+    return lambda images: run(images)[name]
+
+
+def keras_outputs(bundle: "Bundle", weights: str = "weights.h5") -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+    """Build a bundle's Keras model as a function that returns all its outputs by name.
+
+    Args:
+        bundle: of any task.
+        weights: its file of weights.
+    """
     from covidcx.models.restore import restore
 
     model = restore(bundle.model, bundle.path(weights))
-    name = "lung" if bundle.task == "segment" else "probabilities"
     # Images are prepared in several threads, each of which asks the segmenter; Keras traces on the first call.
     lock = threading.Lock()
 
-    def engine(images: np.ndarray) -> np.ndarray:
+    def run(images: np.ndarray) -> dict[str, np.ndarray]:
         with lock:
-            return np.asarray(model.predict_on_batch(np.ascontiguousarray(images, dtype=np.float32))[name])
+            outputs = model.predict_on_batch(np.ascontiguousarray(images, dtype=np.float32))
+        return {name: np.asarray(values) for name, values in outputs.items()}
 
-    return engine
+    return run
 
 
 def patients_of(frame: "pd.DataFrame") -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from covidcx.evaluation.classification import title
 from covidcx.evaluation.evaluate import curves, metrics_csv, to_json
 from covidcx.evaluation.masks import MaskTable, mask_title
 from covidcx.evaluation.predictions import PredictionTable
+from covidcx.evaluation.regions import region_title
 from covidcx.evaluation.subgroups import SMALL, label_index
 
 # Columns of the table by group: short enough to be read, the rest is in metrics.csv.
@@ -41,7 +42,7 @@ def write_report(result: dict[str, Any], answers: PredictionTable | MaskTable, o
         drawn[name] = _draw(own, f"{result['bundle']} on {name}", name, folder)
     write_atomic(out / "predictions.csv", answers.to_csv().encode())
     write_atomic(out / "metrics.csv", metrics_csv(result).encode())
-    if result["task"] == "classify":
+    if result["task"] != "segment":
         write_atomic(out / "confusion.csv", confusion_csv(result).encode())
     write_atomic(out / "REPORT.md", report(result, drawn).encode())
     write_atomic(out / "metrics.json", to_json(result).encode())
@@ -90,7 +91,7 @@ def report(result: dict[str, Any], figures: dict[str, list[str]] | None = None) 
                            "draw lungs by different rules: read the table by reader.")  # fmt: skip
     if remarks:
         lines += ["## Read this first", "", *(f"- {note}" for note in remarks), ""]
-    body = _class_lines if result["task"] == "classify" else _mask_lines
+    body = _mask_lines if result["task"] == "segment" else _class_lines
     for name, section in result["splits"].items():
         lines += body(name, section)
         lines += [f"![{Path(path).stem}]({path})" for path in (figures or {}).get(name, [])] + [""]
@@ -119,12 +120,18 @@ def _class_lines(name: str, section: dict[str, Any]) -> list[str]:
         lines.append(f"Left out of the metrics, for want of one of the model's labels: {excluded}.")
     lines += ["", "| metric | value (95% interval) |", "|---|---|"]
     defined = {key: value for key, value in section["metrics"].items() if value["value"] is not None}
-    lines += [f"| {title(key)} | {cell(value)} |" for key, value in defined.items()]
+    regions = section.get("regions", {})
+    keys = [f"{head}_{key}" for head, block in regions.items() for key in block["metrics"]]
+    naming = {key: region_title(key) for key in keys}
+    lines += [f"| {naming.get(key) or title(key)} | {cell(value)} |" for key, value in defined.items()]
     if section.get("calibration_error") is not None:
         lines.append(f"| Expected calibration error, 15 bins | {section['calibration_error']:.3f} |")
     if len(defined) < len(section["metrics"]):
         undefined = "; ".join(_short(key, title) for key in section["metrics"] if key not in defined)
         lines += ["", f"Undefined on these images: {undefined}."]
+    if regions:
+        sizes = "; ".join(f"{head} {b['images']} images of {b['patients']} patients" for head, b in regions.items())
+        lines += ["", f"Regions are measured where they are known: {sizes}."]
     lines += _few_negatives(section["per_label"])
     if section.get("called_covid"):
         lines += ["", "Called COVID without that label:", "", "| true label | images | share called COVID |"]
@@ -212,7 +219,7 @@ def _provenance_lines(result: dict[str, Any]) -> list[str]:
         f"- Manifest {result['manifest']}, split hash `{result['split_hash']}`, splits "
         f"{', '.join(result['evaluated'])}",
         *points,
-        *([f"- Temperature {result['temperature']:.4g}"] if result["task"] == "classify" else []),
+        *([f"- Temperature {result['temperature']:.4g}"] if result["task"] != "segment" else []),
         f"- covidcx {result['covidcx']}, {result['created']}",
         f"- Command: `{result['command']}`",
         "",

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from covidcx.decision import own_label
 from covidcx.evaluation.roc import auc
 
 ATTRIBUTES = ("source", "view", "sex")
@@ -18,7 +19,7 @@ def text(value: Any) -> str:
 
 
 def label_index(truth: Sequence[Any], labels: Sequence[str]) -> tuple[np.ndarray, dict[str, int]]:
-    """Turn label names into positions.
+    """Turn label names into positions; labels count as `covidcx.decision.own_label` names them.
 
     Args:
         truth: label per image; None, NaN and empty text are missing.
@@ -31,7 +32,7 @@ def label_index(truth: Sequence[Any], labels: Sequence[str]) -> tuple[np.ndarray
     index = np.full(len(truth), -1, np.int64)
     excluded: dict[str, int] = {}
     for i, name in enumerate(truth):
-        known = position.get(name, -1) if isinstance(name, str) else -1
+        known = position.get(own_label(name, labels), -1) if isinstance(name, str) else -1
         index[i] = known
         if known < 0:
             reason = name if isinstance(name, str) and name.strip() else "missing"

@@ -57,6 +57,7 @@ class Explainer:
         seed: of LIME's samples.
         superpixels: of LIME.
         samples: of LIME.
+        head: output to explain by Grad-CAM, or None for the first that has the class.
     """
 
     bundle: Bundle
@@ -68,6 +69,25 @@ class Explainer:
     seed: int = 0
     superpixels: int = 60
     samples: int = 500
+    head: str | None = None
+
+    def channel(self, label: str) -> tuple[str, int]:
+        """Return the output and the channel of a class: a head's where the network has heads."""
+        for output, classes in self.bundle.heads.items():
+            if label in classes and self.head in (None, output):
+                # A mask's last channel is what it is of; its other one is the background.
+                channels = self.model.output[output].shape[-1]
+                return output, classes.index(label) + channels - len(classes)
+        return OUTPUT, self.bundle.labels.index(label)
+
+    def own_lungs(self, prepared: Prepared) -> np.ndarray | None:
+        """Return what the network's own head `lung` marks, bool H x W in the original pixels, or None without one."""
+        if "lung" not in self.bundle.heads:
+            return None
+        from keras import ops
+
+        values = ops.convert_to_numpy(self.model(prepared.network_input, training=False)["lung"])
+        return prepared.geometry.restore(values[0, ..., -1]) > 0.5
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """Return calibrated probabilities, N x K, for network inputs N x H x W x C."""
@@ -79,11 +99,11 @@ class Explainer:
 
     def heat(self, prepared: Prepared, label: str) -> np.ndarray:
         """Return a class's map in the original pixels: float32 H x W, signed for LIME."""
-        index = self.bundle.labels.index(label)
         if self.method == "gradcam":
-            grid = grad_cam(self.model, prepared.network_input, index, self.layer, OUTPUT)[0]
+            output, index = self.channel(label)
+            grid = grad_cam(self.model, prepared.network_input, index, self.layer, output)[0]
         else:
-            image = prepared.network_input[0]
+            image, index = prepared.network_input[0], self.bundle.labels.index(label)
             grid = lime_map(self.probabilities, image, index, self.superpixels, self.samples, self.seed)
         return prepared.geometry.restore(grid)
 
@@ -100,6 +120,7 @@ def explain_files(
     *,
     superpixels: int = 60,
     samples: int = 500,
+    head: str | None = None,
 ) -> list[dict[str, Any]]:
     """Explain a bundle's answer for files: an overlay each, `explain.json` and `explain.csv` for all.
 
@@ -119,6 +140,8 @@ def explain_files(
         seed: of LIME's samples.
         superpixels: of LIME.
         samples: of LIME.
+        head: output of a `multi` bundle whose class or mask is explained; by default the first head that has the
+            class.
 
     Returns:
         One dictionary per file with `COLUMNS`; a bad file has `status` `error` or `refused` and its `reason`.
@@ -127,7 +150,7 @@ def explain_files(
         ExplainError: no files, an unknown method, label or layer, or a layer given for LIME.
         BundleError, WeightsError, ManifestError: the bundle or manifest cannot be used.
     """
-    explainer = open_explainer(bundle, method, layer, label, seed, superpixels, samples)
+    explainer = open_explainer(bundle, method, layer, label, seed, superpixels, samples, head)
     truth = read_truth(manifest) if manifest is not None else Truth()
     if not files:
         raise ExplainError("no files to explain; give DICOM, PNG, JPEG, TIFF, WebP or BMP files")
@@ -156,6 +179,7 @@ def open_explainer(
     seed: int = 0,
     superpixels: int = 60,
     samples: int = 500,
+    head: str | None = None,
 ) -> Explainer:
     """Open a bundle for explaining; every setting is checked before any file is read.
 
@@ -167,6 +191,7 @@ def open_explainer(
         seed: see there.
         superpixels: see there.
         samples: see there.
+        head: see there.
 
     Returns:
         The explainer.
@@ -180,16 +205,25 @@ def open_explainer(
     if method == "lime" and layer is not None:
         raise ExplainError(f"LIME looks at no layer, received layer {layer!r}; use method 'gradcam' or leave it out")
     opened = Bundle.open(bundle)
-    if opened.task != "classify":
+    if not opened.classifies:
         raise ExplainError(f"bundle {opened.name!r} is of task {opened.task!r}; a classifier can be explained")
-    if label is not None and label not in opened.labels:
-        raise ExplainError(f"bundle {opened.name!r} has no label {label!r}.{did_you_mean(label, opened.labels)}")
+    if head is not None and (method != "gradcam" or head not in opened.heads):
+        raise ExplainError(
+            f"Grad-CAM explains the heads {', '.join(opened.heads) or '(none)'} of bundle {opened.name!r}, received "
+            f"{head!r} for {method}.{did_you_mean(head, opened.heads) if opened.heads else ''}"
+        )
+    classes = opened.labels if head is None else tuple(opened.heads[head])
+    label = classes[0] if head is not None and label is None and len(classes) == 1 else label
+    if label is not None and label not in classes:
+        raise ExplainError(f"bundle {opened.name!r} has no label {label!r}.{did_you_mean(label, classes)}")
+    if head is not None and label is None:
+        raise ExplainError(f"head {head!r} has the classes {', '.join(classes)}; name one as label")
     from covidcx.models.restore import restore
 
     model = restore(opened.model, opened.path(WEIGHTS_FILE))
     if method == "gradcam":
-        layer = find_layer(model, layer, OUTPUT).name
-    return Explainer(opened, model, _segmenter(opened), method, layer, label, seed, superpixels, samples)
+        layer = None if layer is None and opened.heads else find_layer(model, layer, OUTPUT).name
+    return Explainer(opened, model, _segmenter(opened), method, layer, label, seed, superpixels, samples, head)
 
 
 def _segmenter(bundle: Bundle) -> Callable[[np.ndarray], np.ndarray] | None:
@@ -217,12 +251,16 @@ def _explain(explainer: Explainer, path: Path, truth: Truth, picture: Path) -> d
     probabilities = explainer.probabilities(prepared.network_input)
     called = decide(probabilities, bundle.labels, bundle.operating_points)[0]
     explained = explainer.label or called
-    probability = round(float(probabilities[0, bundle.labels.index(explained)]), 4)
+    probability = None
+    if explainer.head is None:
+        probability = round(float(probabilities[0, bundle.labels.index(explained)]), 4)
     heat = explainer.heat(prepared, explained)
     row = {"label": called, "explained": explained, "probability": probability, "picture": picture.name}
-    measured, shown = _measure(heat, lungs, truth, path, radiograph.turn)
+    marked, origin = (lungs, "segmenter") if lungs is not None else (explainer.own_lungs(prepared), "head")
+    measured, shown = _measure(heat, marked, origin, truth, path, radiograph.turn)
     name = {"gradcam": "Grad-CAM", "lime": "LIME"}[explainer.method]
-    parts = [f"{name} of {explained} (p {probability:.2f})"]
+    said = f"head {explainer.head}" if probability is None else f"p {probability:.2f}"
+    parts = [f"{name} of {explained} ({said})"]
     if measured["heat_inside"] is not None:
         parts.append(f"{measured['heat_inside']:.0%} of the heat inside the lungs")
     drawn = overlay(
@@ -233,11 +271,11 @@ def _explain(explainer: Explainer, path: Path, truth: Truth, picture: Path) -> d
 
 
 def _measure(
-    heat: np.ndarray, segmented: np.ndarray | None, truth: Truth, path: Path, turn: Turn
+    heat: np.ndarray, segmented: np.ndarray | None, by: str, truth: Truth, path: Path, turn: Turn
 ) -> tuple[dict[str, Any], np.ndarray | None]:
     """Return the two numbers and the lungs they refer to."""
     found = truth.of(path, heat.shape, turn)
-    lungs, counted, origin = segmented, heat, "segmenter" if segmented is not None else None
+    lungs, counted, origin = segmented, heat, by if segmented is not None else None
     if found.lungs is not None:
         lungs, origin = found.lungs, "manifest"
         counted = np.where(found.ignored, 0.0, heat)  # burned-in marks and devices: neither inside nor outside

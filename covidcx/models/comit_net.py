@@ -33,7 +33,7 @@ def comit_net(
 
     Returns:
         Model from float32 N x H x W x C in 0..1 to the tasks' outputs: `lung` N x H x W x 2 (softmax of background and
-        lung), `disease` N x H x W x 1, `healthy` N x 2 (unhealthy, healthy), `infection` N x 2 (sigmoids of COVID-19
+        lung), `disease` N x H x W x 1, `healthy` N x 2 (unhealthy, normal), `infection` N x 2 (sigmoids of COVID-19
         and of another disease); and `probabilities` N x 3 of normal, other and covid, see `finding_probabilities`.
 
     Raises:
@@ -77,7 +77,7 @@ def finding_probabilities(infection: keras.KerasTensor, healthy: keras.KerasTens
 
     Args:
         infection: N x 2: COVID-19, another disease.
-        healthy: N x 2: unhealthy, healthy; without it, healthy is what is no other disease.
+        healthy: N x 2: unhealthy, normal; without it, normal is what is no other disease.
 
     Returns:
         N x 3, rows summing to one: normal, other, covid.

@@ -27,10 +27,12 @@ class Head(Protocol):
 
     Attributes:
         output: name of the model's output.
+        classes: what its channels are, or, of a mask, what its last channel is.
         spatial: whether the targets are masks, which move with the image.
     """
 
     output: str
+    classes: tuple[str, ...]
     spatial: bool
 
     def known(self, manifest: "Manifest") -> np.ndarray:
@@ -61,6 +63,11 @@ class MaskHead:
     output: str
     region: "Region"
     spatial = True
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What the mask is of."""
+        return (self.output,)
 
     def known(self, manifest: "Manifest") -> np.ndarray:
         """Return bool, N: which rows have a mask."""

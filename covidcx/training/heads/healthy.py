@@ -5,7 +5,7 @@ import numpy as np
 from covidcx.data.manifest import Manifest
 from covidcx.training.heads.head import ClassHead
 
-CLASSES = ("unhealthy", "healthy")
+CLASSES = ("unhealthy", "normal")
 
 
 def truth(manifest: Manifest) -> np.ndarray:
