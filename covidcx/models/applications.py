@@ -1,6 +1,7 @@
 """ImageNet weights of keras.applications in a model's backbone: downloaded, from Keras's files, or from TensorFlow.js.
 
-COVID-CXNet (Haghanifar et al. 2020, section 4.2) starts DenseNet-121 and ResNet-50 from ImageNet.
+COVID-CXNet (Haghanifar et al. 2020, section 4.2) starts DenseNet-121 and ResNet-50 from ImageNet; `cnn-baseline` has
+MobileNet and EfficientNet-B0 too (SIIM multi-class, Table 3).
 """
 
 import json
@@ -15,7 +16,7 @@ import numpy as np
 from keras import ops
 
 from covidcx.errors import WeightsError
-from covidcx.models.covid_cxnet import BACKBONES
+from covidcx.models.covid_cxnet import BACKBONES, backbone_of
 from covidcx.models.restore import by_path
 from covidcx.models.weights import Affine, imagenet_backbone, model_affine, rescaled
 
@@ -42,7 +43,17 @@ class _Published:
     blue_first: bool = False
 
 
+# EfficientNet scales 0..255 itself, by layers whose values are in the file; with Keras's own weights one more layer
+# divides by the root of ImageNet's deviation.
+_EFFICIENT_ROOT = np.sqrt([0.229, 0.224, 0.225])
+
+NETWORKS = {**BACKBONES, "mobilenet": "MobileNet", "efficientnet_b0": "EfficientNetB0"}
+"""Name of a backbone to the function of keras.applications."""
+_SIGNS = {"mobilenet": "conv_pw_13_relu", "efficientnet_b0": "top_activation"}
+
 _PUBLISHED = {
+    "mobilenet": _Published(("conv1", "conv1_bn"), (np.full(3, 2.0), np.full(3, -1.0))),
+    "efficientnet_b0": _Published(("stem_conv", "stem_bn"), (np.full(3, 255.0), np.zeros(3))),
     "mobilenet_v2": _Published(("Conv1", "bn_Conv1"), (np.full(3, 2.0), np.full(3, -1.0))),
     "resnet50": _Published(("conv1_conv", "conv1_bn"), (np.full(3, 255.0), -_CAFFE_MEAN), blue_first=True),
 }
@@ -56,7 +67,7 @@ def fill_imagenet(model: keras.Model, backbone: str, path: Path | None = None) -
 
     Args:
         model: any model with the backbone's layers, such as `covid-cxnet`.
-        backbone: one of `covidcx.models.covid_cxnet.BACKBONES`.
+        backbone: one of `NETWORKS`.
         path: Keras's file without top; None downloads it through Keras (and its cache).
 
     Returns:
@@ -68,20 +79,32 @@ def fill_imagenet(model: keras.Model, backbone: str, path: Path | None = None) -
     if backbone == "densenet121":
         return imagenet_backbone(model, path)
     network = _network(backbone, model.input.shape[1:3], "imagenet" if path is None else str(path))
-    return _fill(model, backbone, _arrays(network), str(path or "keras.applications"))
+    published = _PUBLISHED[backbone]
+    scale, offset = model_affine(network, published.stem[0])
+    if backbone == "efficientnet_b0" and path is not None:
+        scale, offset = scale / _EFFICIENT_ROOT, offset / _EFFICIENT_ROOT
+    # What the network does to its input comes behind what its users do to an image in 0..1.
+    affine = scale * published.affine[0], scale * published.affine[1] + offset
+    return _fill(model, backbone, _arrays(network), str(path or "keras.applications"), affine)
+
+
+def network_of(model: keras.Model) -> str | None:
+    """Return which of `NETWORKS` a model's backbone is, None where it is none of them."""
+    names = {layer.name for layer in model.layers}
+    return backbone_of(model) or next((name for name, layer in _SIGNS.items() if layer in names), None)
 
 
 def _network(backbone: str, size: tuple[int, int], weights: str) -> keras.Model:
     try:
-        return getattr(keras.applications, BACKBONES[backbone])(
+        return getattr(keras.applications, NETWORKS[backbone])(
             include_top=False, weights=weights, input_shape=(*size, 3)
         )
     except Exception as error:  # Keras raises a plain Exception where the network fails, others where a file is wrong
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         if weights != "imagenet":
-            raise WeightsError(f"{weights} does not fit {BACKBONES[backbone]} without its top ({reason})") from error
+            raise WeightsError(f"{weights} does not fit {NETWORKS[backbone]} without its top ({reason})") from error
         raise WeightsError(
-            f"ImageNet weights of {BACKBONES[backbone]} could not be downloaded ({reason}); are you offline? Pass a "
+            f"ImageNet weights of {NETWORKS[backbone]} could not be downloaded ({reason}); are you offline? Pass a "
             "file with --set initial_weights=FILE, or start without with --set initial_weights=random"
         ) from error
 
@@ -162,8 +185,10 @@ def _arrays(model: keras.Model) -> dict[str, np.ndarray]:
     return {key: np.asarray(ops.convert_to_numpy(v.value), np.float32) for key, v in by_path(model).items()}
 
 
-def _fill(model: keras.Model, backbone: str, arrays: dict[str, np.ndarray], origin: str) -> list[str]:
-    """Fill the variables of every layer but the dense ones, all or none."""
+def _fill(
+    model: keras.Model, backbone: str, arrays: dict[str, np.ndarray], origin: str, affine: Affine | None = None
+) -> list[str]:
+    """Fill the variables of every layer but the dense ones and the input's scaling, all or none."""
     published = _PUBLISHED[backbone]
     dense = {layer.name for layer in model.layers if isinstance(layer, keras.layers.Dense)}
     own = (keras.layers.Normalization, keras.layers.Rescaling)
@@ -179,12 +204,12 @@ def _fill(model: keras.Model, backbone: str, arrays: dict[str, np.ndarray], orig
         lacks = f"{len(missing)} variables are missing ({', '.join(missing[:3])})" if missing else ""
         raise WeightsError(
             f"{origin} does not fit model {model.name!r}: {'; '.join([*wrong[:3], *([lacks] if lacks else [])])}; "
-            f"use {BACKBONES[backbone]} without its top"
+            f"use {NETWORKS[backbone]} without its top"
         )
     if published.blue_first:
         stem = f"{published.stem[0]}/kernel"
         arrays = {**arrays, stem: arrays[stem][:, :, ::-1]}
-    arrays = rescaled(arrays, published.affine, model_affine(model, published.stem[0]), published.stem)
+    arrays = rescaled(arrays, affine or published.affine, model_affine(model, published.stem[0]), published.stem)
     for key, variable in variables.items():
         variable.assign(arrays[key])
     log.info("%d variables from %s", len(variables), origin)

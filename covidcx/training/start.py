@@ -12,8 +12,7 @@ import keras
 
 from covidcx.errors import WeightsError
 from covidcx.models import build
-from covidcx.models.applications import fill_imagenet, fill_tfjs_resnet50
-from covidcx.models.covid_cxnet import backbone_of
+from covidcx.models.applications import fill_imagenet, fill_tfjs_resnet50, network_of
 from covidcx.models.encoders import encoder_of
 from covidcx.models.restore import FORMAT, by_path, read_weights
 from covidcx.models.torch_mobilenet import load_torch_mobilenet
@@ -143,7 +142,7 @@ def _own_format(path: Path) -> bool:
 def _fill_published(model: keras.Model, path: Path | None) -> list[str]:
     if has_vgg16(model):
         return imagenet_vgg16(model, path)
-    backbone, suffix = backbone_of(model), "" if path is None else path.suffix
+    backbone, suffix = network_of(model), "" if path is None else path.suffix
     if suffix == ".json":
         return fill_tfjs_resnet50(model, path)
     if backbone == "mobilenet_v2" and suffix in _FOREIGN_SUFFIXES:

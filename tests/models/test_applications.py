@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from covidcx.errors import WeightsError
-from covidcx.models.applications import fill_imagenet, fill_tfjs_resnet50
+from covidcx.models.applications import NETWORKS, fill_imagenet, fill_tfjs_resnet50, network_of
+from covidcx.models.cnn_baseline import cnn_baseline
 from covidcx.models.covid_cxnet import backbone_of, covid_cxnet, heatmap_layer
 from covidcx.models.restore import by_path
 from covidcx.training.recipes import get
@@ -153,3 +154,29 @@ def test_a_start_that_cannot_be_had_is_refused_before_anything_is_built(tmp_path
     with pytest.raises(WeightsError, match="is no file; give a weights file, imagenet"):
         check_start(recipe.override({"initial_weights": str(tmp_path / "none.h5")}))
     check_start(recipe.override({"initial_weights": "random"}))
+
+
+@pytest.mark.parametrize(("backbone", "scaled"), [("mobilenet", (2.0, -1.0)), ("efficientnet_b0", (255.0, 0.0))])
+def test_a_baseline_sees_through_keras_weights_what_keras_network_sees(backbone, scaled, images, tmp_path):
+    keras.utils.set_random_seed(0)
+    network = getattr(keras.applications, NETWORKS[backbone])(include_top=False, weights=None, input_shape=SHAPE)
+    if backbone == "efficientnet_b0":
+        normalisation = next(layer for layer in network.layers if isinstance(layer, keras.layers.Normalization))
+        normalisation.set_weights([np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225]), np.array(0)])
+    network.save_weights(tmp_path / "notop.weights.h5")
+    model = cnn_baseline(SHAPE, backbone=backbone)
+    assert network_of(model) == backbone
+    filled = start_from(model, str(tmp_path / "notop.weights.h5"))
+    assert len(filled) == sum(bool(layer.weights) for layer in model.layers) - 1 - (backbone == "efficientnet_b0")
+    if backbone == "efficientnet_b0":
+        # Keras adds this layer where it loads its own weights, and not where it is given a file.
+        stem = network.get_layer("stem_conv")
+        stem.kernel.assign(stem.kernel / np.sqrt([0.229, 0.224, 0.225]).reshape(1, 1, 3, 1))
+    stem = {"mobilenet": "conv1_bn", "efficientnet_b0": "stem_bn"}[backbone]
+    own = keras.Model(network.input, network.get_layer(stem).output)(images * scaled[0] + scaled[1], training=False)
+    found = keras.Model(model.input, model.get_layer(stem).output)(images, training=False)
+    # Zero padding is another grey level in each scale: compare where it does not reach.
+    np.testing.assert_allclose(found[:, 1:-1, 1:-1], own[:, 1:-1, 1:-1], rtol=1e-3, atol=1e-3)
+    assert np.asarray(own).std() > 0.1
+    deep = {"mobilenet": "conv_pw_13", "efficientnet_b0": "top_conv"}[backbone]
+    np.testing.assert_array_equal(model.get_layer(deep).kernel.numpy(), network.get_layer(deep).kernel.numpy())

@@ -138,6 +138,29 @@ def test_what_real_images_lack_to_pretrain_is_named_and_skips_its_rows(context, 
     assert verdicts["Baseline: DenseNet-121", "macro F1"] in ("reproduced", "differs", "not comparable")
 
 
+def test_a_merged_table_of_real_images_pretrains_on_what_each_stage_can_use(context, tmp_path):
+    """A manifest as `covidcx data merge` makes it: SIIM's rows, ChestX-ray14's with findings, RSNA's with readings."""
+    others = pd.DataFrame({
+        "image": [f"o{n}.png" for n in range(40)], "patient_id": [f"o{n}" for n in range(40)], "split": np.nan,
+        "label": ["normal", "cap", "other", "other"] * 10, "width": 64, "height": 64,
+        "findings": ["No Finding", "Pneumonia", "Mass", "No Lung Opacity / Not Normal"] * 10,
+        "rsna_class": [np.nan, np.nan, np.nan, "No Lung Opacity / Not Normal"] * 10,
+    })  # fmt: skip
+    drawn = pd.DataFrame({"image": ["o1.png", "o5.png"], "x": 1, "y": 2, "width": 9, "height": 9,
+                          "finding": "opacity", "reader": "rsna"})  # fmt: skip
+    merged = replace(_other_table(context, tmp_path, lambda frame, held: (frame, held)), phantom=False)
+    frame, held = pd.read_csv(merged.manifest_path), pd.read_csv(tmp_path / "boxes.csv")
+    pd.concat([frame, others]).to_csv(merged.manifest_path, index=False)
+    pd.concat([held, drawn]).to_csv(tmp_path / "boxes.csv", index=False)
+    kinds = {name: made(merged).manifest.frame for name, made in (
+        ("findings", studies.findings_set), ("opacities", studies.opacity_set), ("images", studies.unlabelled_set))}
+    # RSNA's reading is no finding of ChestX-ray14; a mass that nobody read for opacities teaches none.
+    assert kinds["findings"]["findings"].value_counts().to_dict() == {"No Finding": 10, "Pneumonia": 10, "Mass": 10}
+    assert kinds["opacities"]["label"].value_counts().to_dict() == {"normal": 10, "other": 10, "cap": 2}
+    assert len(kinds["images"]) == 40 and set(kinds["images"]["split"]) == {"train", "val"}
+    assert set(studies.eighty_twenty(merged).manifest.frame["label"]) == set(tables.studies.CLASSES)
+
+
 def test_every_published_value_of_the_tables_is_there(context, constant, monkeypatch):
     monkeypatch.setattr(tables, "_BACKBONES", tables._BACKBONES[-1:])
     monkeypatch.setattr(tables, "_PAIRS", tables._PAIRS[-2:])

@@ -141,7 +141,8 @@ def figure_6(context: Context) -> Result:
     if published:
         notes.append(
             "SIIM's tables do not hold the sizes of the images, so these are pixels of the originals; a manifest from "
-            "`covidcx data prepare siim` has them and gives the paper's 224 x 224."
+            "`covidcx data prepare siim` has them and gives the paper's 224 x 224. Nor do they name patients: "
+            "intervals resample studies."
         )
     table = Table("Boxes by appearance", ("appearance", "boxes", "mean", "median"), rows)
     return Result(comparisons, (table,), (path,), tuple(notes), code)
