@@ -284,6 +284,12 @@ def read_boxes(path: str | Path) -> pd.DataFrame:
     return frame
 
 
+def boxes_beside(manifest: Path) -> Path | None:
+    """Return the table of boxes beside a manifest: `nih_boxes.csv` for `nih.csv`, else `boxes.csv`; None without."""
+    names = (f"{manifest.stem}_boxes.csv", "boxes.csv")
+    return next((path for name in names if (path := manifest.with_name(name)).is_file()), None)
+
+
 def box_problems(boxes: pd.DataFrame, manifest: Manifest) -> list[Problem]:
     """List the boxes that do not fit their image, ordered by line.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from covidcx.data.cache import BACKGROUND, IGNORE, LUNG, PreparedSet, read_mask
-from covidcx.data.manifest import Manifest, read_boxes
+from covidcx.data.manifest import Manifest, boxes_beside, read_boxes
 from covidcx.imaging.masks import read_levels
 from covidcx.imaging.orientation import Turn
 from covidcx.imaging.resize import resize_area
@@ -48,10 +48,10 @@ class Region:
         return found if self.column is None else found | frame[self.column].notna().to_numpy()
 
     def boxes(self, manifest: Manifest) -> Boxes:
-        """Return the region's boxes by image, from `boxes.csv` beside the manifest where there is one."""
+        """Return the region's boxes by image, from the table beside the manifest where there is one."""
         found: Boxes = defaultdict(list)
-        path = manifest.root / "boxes.csv"
-        if path.is_file():
+        path = boxes_beside(manifest.path)
+        if path is not None:
             for row in read_boxes(path).itertuples():
                 if self.box(str(row.finding).strip().lower()):
                     found[row.image].append((row.x, row.y, row.width, row.height))

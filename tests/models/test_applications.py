@@ -163,6 +163,7 @@ def test_a_baseline_sees_through_keras_weights_what_keras_network_sees(backbone,
     if backbone == "efficientnet_b0":
         normalisation = next(layer for layer in network.layers if isinstance(layer, keras.layers.Normalization))
         normalisation.set_weights([np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225]), np.array(0)])
+        normalisation.finalize_state()
     network.save_weights(tmp_path / "notop.weights.h5")
     model = cnn_baseline(SHAPE, backbone=backbone)
     assert network_of(model) == backbone

@@ -148,10 +148,11 @@ def test_a_merged_table_of_real_images_pretrains_on_what_each_stage_can_use(cont
     })  # fmt: skip
     drawn = pd.DataFrame({"image": ["o1.png", "o5.png"], "x": 1, "y": 2, "width": 9, "height": 9,
                           "finding": "opacity", "reader": "rsna"})  # fmt: skip
-    merged = replace(_other_table(context, tmp_path, lambda frame, held: (frame, held)), phantom=False)
-    frame, held = pd.read_csv(merged.manifest_path), pd.read_csv(tmp_path / "boxes.csv")
+    own = _other_table(context, tmp_path, lambda frame, held: (frame, held))
+    frame, held = pd.read_csv(own.manifest_path), pd.read_csv(tmp_path / "boxes.csv")
+    merged = replace(own, phantom=False, manifest_path=tmp_path / "all.csv")
     pd.concat([frame, others]).to_csv(merged.manifest_path, index=False)
-    pd.concat([held, drawn]).to_csv(tmp_path / "boxes.csv", index=False)
+    pd.concat([held, drawn]).to_csv(tmp_path / "all_boxes.csv", index=False)
     kinds = {name: made(merged).manifest.frame for name, made in (
         ("findings", studies.findings_set), ("opacities", studies.opacity_set), ("images", studies.unlabelled_set))}
     # RSNA's reading is no finding of ChestX-ray14; a mass that nobody read for opacities teaches none.

@@ -6,9 +6,8 @@ training to choose the checkpoint on, so that the test rows are looked at once.
 """
 
 from dataclasses import replace
-from pathlib import Path
 
-from covidcx.data.manifest import Manifest, box_problems, pd, read_boxes
+from covidcx.data.manifest import Manifest, box_problems, boxes_beside, pd, read_boxes
 from covidcx.data.phantom import write_phantom
 from covidcx.data.prepare import reroot, write_or_remove, write_table
 from covidcx.data.splits import folds, split_by_patient
@@ -160,7 +159,7 @@ def _written(context: Context, name: str, frame: pd.DataFrame) -> Context:
 
 
 def _boxes(context: Context, frame: pd.DataFrame) -> pd.DataFrame | None:
-    path = _boxes_file(context.manifest_path)
+    path = boxes_beside(context.manifest_path)
     if path is None:
         return None
     boxes = read_boxes(path)
@@ -169,11 +168,3 @@ def _boxes(context: Context, frame: pd.DataFrame) -> pd.DataFrame | None:
     if problems:
         raise ManifestError(f"{path} has {len(problems)} boxes that do not fit their image: {problems[0]}; mend them")
     return boxes.reset_index(drop=True)
-
-
-def _boxes_file(manifest: Path) -> Path | None:
-    """Return the table of boxes beside a manifest, as `covidcx data prepare` names it."""
-    from covidcx.data.prepare import beside
-
-    named = (beside(manifest, "boxes"), manifest.with_name("boxes.csv"))
-    return next((path for path in named if path.is_file()), None)
