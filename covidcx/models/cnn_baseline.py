@@ -15,6 +15,7 @@ from covidcx.models.resnet18 import resnet18_stages
 
 BACKBONES = ("mobilenet", "mobilenet_v2", "efficientnet_b0", "resnet18", "resnet50", "vgg19", "densenet121")
 _MOMENTUM = 0.97
+_VGG19 = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
 
 
 def cnn_baseline(
@@ -38,7 +39,7 @@ def cnn_baseline(
         dropout: dropping rate before the output.
         blocks: DenseNet's dense layers per block; the default is DenseNet-121.
         growth: DenseNet's growth rate; 32 in DenseNet-121.
-        width: factor on the filters of both MobileNets and of ResNet-18.
+        width: factor on the filters of both MobileNets, ResNet-18, VGG-19 and on DenseNet's growth rate.
         activation: `softmax` for classes that exclude each other, `sigmoid` for findings that do not.
         hidden: units of fully connected layers with ReLU between pooling and output.
         output: name of the output, such as `infection` where one of `covidcx.training.heads` teaches it.
@@ -69,14 +70,14 @@ def _features(
     backbone: str, image: keras.KerasTensor, blocks: tuple[int, ...], growth: int, width: float
 ) -> keras.KerasTensor:
     if backbone == "densenet121":
-        return densenet_features(image, blocks, growth)[32]
+        return densenet_features(image, blocks, max(round(growth * width), 1))[32]
     if backbone == "resnet18":
         return resnet18_stages(image, width)[-1]
     settings = {"include_top": False, "weights": None}
     if backbone == "resnet50":
         return keras.applications.ResNet50(input_tensor=image, **settings).output
     if backbone == "vgg19":
-        return keras.applications.VGG19(input_tensor=image, **settings).output
+        return _vgg19(image, width)
     if backbone in ("mobilenet", "mobilenet_v2"):
         # Both were published for -1..1.
         x = layers.Rescaling(2.0, -1.0, name="mobilenet_scaling")(image)
@@ -85,3 +86,16 @@ def _features(
     # keras.applications' EfficientNet scales 0..255 itself.
     x = layers.Rescaling(255.0, name="efficientnet_scaling")(image)
     return keras.applications.EfficientNetB0(input_tensor=x, **settings).output
+
+
+def _vgg19(x: keras.KerasTensor, width: float) -> keras.KerasTensor:
+    # Layers and names of keras.applications.VGG19, whose numbers of filters cannot be changed.
+    for block, (filters, count) in enumerate(_VGG19, 1):
+        for i in range(1, count + 1):
+            name = f"block{block}_conv{i}"
+            filters_here = max(round(filters * width), 4)
+            x = layers.Conv2D(
+                filters_here, 3, padding="same", activation="relu", kernel_initializer="he_normal", name=name
+            )(x)  # fmt: skip
+        x = layers.MaxPooling2D(2, name=f"block{block}_pool")(x)
+    return x

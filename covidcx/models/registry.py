@@ -17,7 +17,7 @@ MODELS: dict[str, tuple[str, str, dict]] = {
     "mask-rcnn": (
         "covidcx.models.mask_rcnn",
         "mask_rcnn",
-        {"input_shape": (64, 64, 1), "labels": ("lung", "disease"), "width": 0.125, "filters": 8, "units": 16,
+        {"input_shape": (64, 64, 1), "labels": ("lung", "disease"), "width": 0.125, "filters": 64, "units": 128,
          "detections": 4, "proposals": 8, "candidates": 16, "anchor_samples": 2048, "roi_samples": 8},
     ),
     "base-model": ("covidcx.models.base_model", "base_model", {"input_shape": (80, 80, 3), "classes": 3}),

@@ -5,7 +5,12 @@ from keras import layers
 
 
 def lung_unet(
-    filters: int = 32, depth: int = 5, size: int = 256, dropout: float = 0.1, output: str = "lung"
+    filters: int = 32,
+    depth: int = 5,
+    size: int = 256,
+    dropout: float = 0.1,
+    output: str = "lung",
+    width: float = 1.0,
 ) -> keras.Model:
     """Build the segmenter.
 
@@ -15,10 +20,12 @@ def lung_unet(
         size: side of the square input in pixels, a multiple of 2 ** (depth - 1).
         dropout: dropping rate at the lowest level.
         output: name of the output: `lung`, or `disease` for what COMiT-Net compares with (section 4.1).
+        width: factor on `filters`.
 
     Returns:
         Model from float32 N x size x size x 1 in 0..1 to `{output: N x size x size x 1}` probabilities.
     """
+    filters = max(round(filters * width), 2)
     image = layers.Input((size, size, 1), name="image")
     skips, x = [], image
     for level in range(depth):

@@ -285,11 +285,21 @@ class Recipe:
         """
         head = "model.kwargs."
         arguments = {key[len(head) :]: text for key, text in overrides.items() if key.startswith(head)}
-        recipe = apply_overrides(self, {k: v for k, v in overrides.items() if not k.startswith(head)})
+        start = self._without_other_heads(overrides["heads"]) if "heads" in overrides else self
+        recipe = apply_overrides(start, {k: v for k, v in overrides.items() if not k.startswith(head)})
         if not arguments:
             return recipe
         kwargs = {**recipe.model.kwargs, **_parse_arguments(recipe.model.name, arguments)}
         return replace(recipe, model=replace(recipe.model, kwargs=kwargs))
+
+    def _without_other_heads(self, text: str) -> "Recipe":
+        """Drop what is set for heads that a text leaves out, so that one setting takes some of the tasks."""
+        kept = parse(tuple[str, ...], text, "heads")
+        splits, weights = (
+            {name: value for name, value in table.items() if name in kept}
+            for table in (self.head_splits, self.loss.head_weights)
+        )
+        return replace(self, head_splits=splits, loss=replace(self.loss, head_weights=weights))
 
     def model_spec(self) -> dict[str, Any]:
         """Return the model with all its arguments, as a bundle records it.

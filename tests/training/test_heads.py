@@ -12,7 +12,7 @@ from covidcx.data.copies import COPIES, change
 from covidcx.data.instances import join_instances
 from covidcx.data.manifest import Manifest
 from covidcx.errors import ManifestError, RecipeError
-from covidcx.training import heads, train
+from covidcx.training import heads, recipes, train
 from covidcx.training.feed import augment_pairs, prepare_feed
 from covidcx.training.rows import select
 from covidcx.training.tasks import MOST_WEIGHT, task_of, view_weights
@@ -207,3 +207,13 @@ def test_instances_have_planes_of_their_own_and_missing_masks_stay_missing(table
     losses = [h.loss(RECIPE.loss) for h in (head, whole)]
     values = [float(loss(t.astype(np.float32), maps)) for loss, t in zip(losses, (planes, masks), strict=True)]
     assert values[0] == pytest.approx(values[1], rel=1e-5)
+
+
+def test_one_setting_takes_some_of_the_tasks():
+    recipe = recipes.get("comit-net")
+    assert set(recipe.head_splits) > {"disease", "infection"}
+    some = recipe.override({"heads": "lung,infection"})
+    assert some.heads == ("lung", "infection") and set(some.head_splits) == {"infection"}
+    assert some.model_spec()["kwargs"]["tasks"] == ["lung", "infection"]
+    with pytest.raises(RecipeError, match="head_splits names 'disease'"):
+        recipe.override({"heads": "lung,infection", "head_splits": '{"disease": ["train"]}'})

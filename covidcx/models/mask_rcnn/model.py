@@ -141,7 +141,7 @@ def mask_rcnn(
         input_shape: height, width and channels; sides are multiples of 32.
         labels: names of the classes; class 1 is the first.
         backbone: `resnet18`, or `resnet50` as in the paper.
-        width: factor on the filters of `resnet18`.
+        width: factor on the filters of `resnet18`, on `filters` and on `units`.
         filters: of the pyramid, the region proposal network and the mask head (256 in the paper).
         units: of the box head's two fully connected layers (1024 in the paper).
         detections: rows of the answer.
@@ -171,6 +171,7 @@ def mask_rcnn(
         raise RecipeError(f"mask-rcnn takes sides that are multiples of {_SIDE}, received {height} x {columns}")
     if not labels:
         raise RecipeError("mask-rcnn needs one label at least, received none; set labels, such as ('lung',)")
+    filters, units = max(round(filters * width), 8), max(round(units * width), 8)
     image = layers.Input(tuple(input_shape), name="image")
     levels = pyramid(backbone_maps(image, backbone, width), filters)
     logits, offsets = rpn(levels, len(RATIOS), filters)

@@ -14,7 +14,7 @@ from covidcx.models.mask_rcnn import targets
 
 SIDE = 64
 SMALL = {
-    "input_shape": (SIDE, SIDE, 1), "width": 0.25, "filters": 32, "units": 64, "detections": 4, "proposals": 16,
+    "input_shape": (SIDE, SIDE, 1), "width": 0.25, "filters": 128, "units": 256, "detections": 4, "proposals": 16,
     "candidates": 64, "anchor_samples": 64, "roi_samples": 16,
 }  # fmt: skip
 
