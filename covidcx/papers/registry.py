@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 PAPERS: dict[str, str] = {
     "covid-cxnet": "covidcx.papers.covid_cxnet",
+    "comit-net": "covidcx.papers.comit_net",
     "siim": "covidcx.papers.siim",
 }
 

@@ -94,3 +94,12 @@ def test_tone_is_monotone_and_keeps_black():
         assert out[0] == 0
         assert (np.diff(out[1:]) >= 0).all()
         assert out[-1] >= 210
+
+
+def test_an_image_without_any_mask_is_augmented_like_one_with_masks():
+    value, image = Augmentation(rotate=20, shift=0.1, tone=0.5), np.random.default_rng(0).integers(0, 255, (32, 32, 3))
+    image, none = image.astype(np.uint8), np.zeros((32, 32, 0), np.int8)
+    alone, nothing = value.apply_pair(image, none, np.random.default_rng(5))
+    beside, _ = value.apply_pair(image, np.zeros((32, 32, 1), np.int8), np.random.default_rng(5))
+    np.testing.assert_array_equal(alone, beside)
+    assert nothing.shape == (32, 32, 0)
