@@ -3,12 +3,12 @@
 from covidcx.data.splits import split_hash
 from covidcx.evaluation.intervals import bootstrap_all
 from covidcx.evaluation.roc import sensitivity_at_specificity
-from covidcx.models.comit_net import TASKS
 from covidcx.papers.comit_net.protocol import COMIT, SPECIFICITY, covid_scores, described, not_comparable, subset
 from covidcx.papers.comparison import Comparison, attempt
 from covidcx.papers.item import Context, Item, Result
 from covidcx.papers.trained import Cell, train_cell
 from covidcx.progress import track
+from covidcx.training import recipes
 
 ROWS: dict[str, tuple[tuple[int, ...], float]] = {
     "All 4 Tasks": ((1, 2, 3, 4), 0.968),
@@ -26,12 +26,12 @@ _METRIC = "COVID-19 sensitivity at 90% specificity"
 
 def cells() -> dict[str, Cell]:
     """Return one training per row; that of all tasks is the one the other items use."""
-    found = {}
+    found, tasks = {}, recipes.get(COMIT).heads
     for row, (numbers, _) in ROWS.items():
-        if len(numbers) == len(TASKS):
+        if len(numbers) == len(tasks):
             found[row] = Cell(COMIT, COMIT, {})
         else:
-            named = ",".join(TASKS[number - 1] for number in numbers)
+            named = ",".join(tasks[number - 1] for number in numbers)
             found[row] = Cell(COMIT, f"{COMIT}-tasks-{''.join(map(str, numbers))}", {"heads": named})
     return found
 

@@ -13,7 +13,6 @@ from covidcx.evaluation.plots import bars_figure, roc_figure, save_figure
 from covidcx.evaluation.predictions import patients_of
 from covidcx.evaluation.roc import equal_error_rate, sensitivity_at_specificity
 from covidcx.explain.embeddings import embeddings
-from covidcx.models.comit_net import EMBEDDING
 from covidcx.papers.comit_net.protocol import (
     COMIT,
     NETWORKS,
@@ -155,6 +154,8 @@ def measured(scored: Scored, context: Context) -> list[Interval]:
 
 
 def _points(run: Trained, manifest: Manifest) -> Points:
+    from covidcx.models.comit_net import EMBEDDING
+
     prepared = run.prepare(manifest)
     truth = heads.get("infection").targets(Manifest(prepared.rows, manifest.root, manifest.path), prepared)[:, 0]
     known = ~np.isnan(truth)

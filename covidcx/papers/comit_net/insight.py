@@ -15,7 +15,6 @@ from covidcx.explain import grad_cam
 from covidcx.explain.embeddings import embeddings, separation, tsne
 from covidcx.explain.localisation import heat_inside
 from covidcx.imaging.resize import resize_area
-from covidcx.models.comit_net import EMBEDDING, FEATURES
 from covidcx.papers.comit_net.protocol import COMIT, described, operating_point, outputs, subset
 from covidcx.papers.comparison import Comparison, Table
 from covidcx.papers.covid_cxnet.images import chosen
@@ -67,6 +66,8 @@ def figure_10(context: Context) -> Result:
 
 def figure_11(context: Context) -> Result:
     """Map the test embeddings onto a plane, coloured by true and by predicted label; measure how far apart they lie."""
+    from covidcx.models.comit_net import EMBEDDING
+
     run = _comit(context)
     test = _test(context)
     prepared = run.prepare(test)
@@ -132,6 +133,8 @@ def figure_12(context: Context) -> Result:
 
 def _heat(run: Trained, images: np.ndarray, head: str, column: int) -> np.ndarray:
     """Grad-CAM of an output's column on the input's grid, float N x H x W."""
+    from covidcx.models.comit_net import FEATURES
+
     maps = grad_cam(run.model, images.astype(np.float32) / np.float32(255), column, FEATURES, head)
     return np.stack([resize_area(each, *images.shape[1:3]) for each in maps])
 
