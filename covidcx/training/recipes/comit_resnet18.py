@@ -1,7 +1,7 @@
 """ResNet-18 with fully connected layers, a comparison of COMiT-Net's fourth task (Table 4).
 
 Command: `covidcx train comit-resnet18 --data MANIFEST --out runs/comit-resnet18`
-Cost and result: `docs/results/comit-net/table-4/README.md`.
+Cost and result: not measured at this size yet; `covidcx reproduce comit-net table-4` measures both.
 
 "Fine-tuned with the dataset and protocol used for the proposed COMiT-Net" (section 3.3): 224 pixels, batch 16, 30
 epochs, the same rows, copies and balance, the two sigmoids of task 4 and nothing else. The paper starts from ImageNet;

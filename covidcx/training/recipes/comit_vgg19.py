@@ -1,7 +1,8 @@
 """VGG-19 with fully connected layers, a comparison of COMiT-Net's fourth task (Table 4).
 
 Command: `covidcx train comit-vgg19 --data MANIFEST --out runs/comit-vgg19`
-Cost and result: `docs/results/comit-net/table-4/README.md`. Settings as `comit-resnet18`.
+Cost and result: not measured at this size yet; `covidcx reproduce comit-net table-4` measures both.
+Settings as `comit-resnet18`.
 """
 
 from dataclasses import replace

@@ -1,7 +1,7 @@
 """Mask R-CNN on diseased regions, a comparison of COMiT-Net's segmentation (section 4.1, Figs. 6 and 7).
 
 Command: `covidcx train mask-rcnn-disease --data MANIFEST --out runs/mask-rcnn-disease`
-Cost and result: `docs/results/comit-net/figure-5/README.md` and those beside it.
+Cost and result: not measured at this size yet; `covidcx reproduce comit-net figure-6` measures both.
 
 Settings as `mask-rcnn-lung`. Each connected piece of a disease mask is an instance, each box where there are only
 boxes.

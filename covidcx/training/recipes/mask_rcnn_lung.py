@@ -1,11 +1,12 @@
 """Mask R-CNN on lungs, a comparison of COMiT-Net's segmentation (section 4.1, Fig. 5).
 
 Command: `covidcx train mask-rcnn-lung --data MANIFEST --out runs/mask-rcnn-lung`
-Cost and result: `docs/results/comit-net/figure-5/README.md` and those beside it.
+Cost and result: not measured at this size yet; `covidcx reproduce comit-net figure-5` measures both.
 
 As the paper says (section 3.3): 224 pixels, batch 16, 25 epochs, SGD of learning rate 0.001 and momentum 0.9. The
-paper starts from torchvision's weights, which are not to be had here; from a random start the rate is ten times too
-low, so `optimizer.learning_rate` is 0.01 and gradients are clipped. Each connected piece of a lung mask is an instance.
+paper names no start; torchvision's weights, which its framework offers, are not to be had here. For a random start this
+recipe takes ten times the rate, warms up and clips gradients, which was not tuned. Each connected piece of a lung mask
+is an instance.
 """
 
 from covidcx.data.augment import Augmentation

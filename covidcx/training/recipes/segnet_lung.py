@@ -1,7 +1,8 @@
 """SegNet on lungs, a comparison of COMiT-Net's segmentation (section 4.1, Fig. 5).
 
 Command: `covidcx train segnet-lung --data MANIFEST --out runs/segnet-lung`
-Cost and result: `docs/results/comit-net/figure-5/README.md` and those beside it. Settings as `unet-lung`.
+Cost and result: not measured at this size yet; `covidcx reproduce comit-net figure-5` measures both.
+Settings as `unet-lung`.
 """
 
 from dataclasses import replace

@@ -1,7 +1,8 @@
 """U-Net on diseased regions, a comparison of COMiT-Net's segmentation (section 4.1, Figs. 6 and 7).
 
 Command: `covidcx train unet-disease --data MANIFEST --out runs/unet-disease`
-Cost and result: `docs/results/comit-net/figure-5/README.md` and those beside it. Settings as `unet-lung`.
+Cost and result: not measured at this size yet; `covidcx reproduce comit-net figure-6` measures both.
+Settings as `unet-lung`.
 """
 
 from dataclasses import replace

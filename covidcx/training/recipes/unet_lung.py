@@ -1,7 +1,7 @@
 """U-Net on lungs, a comparison of COMiT-Net's segmentation (section 4.1, Fig. 5).
 
 Command: `covidcx train unet-lung --data MANIFEST --out runs/unet-lung`
-Cost and result: `docs/results/comit-net/figure-5/README.md` and those beside it.
+Cost and result: not measured at this size yet; `covidcx reproduce comit-net figure-5` measures both.
 
 As the paper says (section 3.3): 224 pixels, batch 4, 25 epochs, binary cross-entropy, Adam of learning rate 0.0001.
 For the segmenter that the other models crop by see `lung-unet`.
