@@ -126,7 +126,8 @@ def figure_12(context: Context) -> Result:
     rows = [context.judge(name, "share of heat inside the lungs, mean", None, value) for name, value in shares.items()]
     title = "Grad-CAM of COMiT-Net's classifying heads at the encoder's last map"
     picture = save_figure(sheet_figure(panels, 3, title, "heat"), context.out / "figure-12.png")
-    note = "A map without positive heat has no share and does not count."
+    cells = " x ".join(str(side // 32) for side in prepared.images.shape[1:3])
+    note = f"A map has {cells} cells at this input size; one without positive heat has no share and does not count."
     return Result(tuple(rows), figures=(picture,), notes=(described(run), note),
                   split_hash=split_hash(context.manifest.frame))  # fmt: skip
 
