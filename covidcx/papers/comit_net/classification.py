@@ -116,9 +116,13 @@ def figure_8(context: Context) -> Result:
 
 def figure_9(context: Context) -> Result:
     """Draw the ROC curves of the networks, and of the classifiers on COMiT-Net's embeddings."""
-    networks, embedded = {}, {}
+    networks, embedded, notes = {}, {}, []
     for system, recipe in NETWORKS.items():
-        run = train_cell(context, seeds(context, recipe, 1)[0])
+        try:
+            run = train_cell(context, seeds(context, recipe, 1)[0])
+        except MissingDataError as error:
+            notes.append(f"{system} left out: {error}")
+            continue
         networks[system] = covid_scores(run, _test(context))
         if recipe == COMIT:
             embedded = {**embedded_scores(run, context), system: networks[system]}
@@ -129,8 +133,9 @@ def figure_9(context: Context) -> Result:
     pictures = tuple(
         save_figure(roc_figure({name: (s.positive, s.score) for name, s in part.items()}, title), context.out / file)
         for file, (part, title) in parts.items()
+        if part
     )
-    return Result(figures=pictures, split_hash=split_hash(context.manifest.frame))
+    return Result(figures=pictures, notes=tuple(notes), split_hash=split_hash(context.manifest.frame))
 
 
 def embedded_scores(run: Trained, context: Context) -> dict[str, Scored]:
