@@ -82,7 +82,7 @@ def table_3(context: Context) -> Result:
     notes = (
         f"An image of {', '.join(recipe.copies)} in {', '.join(recipe.train_splits)} counts {len(COPIES)} times: "
         "itself and five changed copies (section 3.1).",
-        *(f"Only {', '.join(splits)} teach {head}." for head, splits in recipe.head_splits.items()),
+        *(f"Head {head} learns from {', '.join(splits)} alone." for head, splits in recipe.head_splits.items()),
     )
     return Result(tables=(ours, published), notes=notes, split_hash=split_hash(context.manifest.frame))
 
