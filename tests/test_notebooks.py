@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 DATA, TRAINING, DEPLOY = "01_data_and_phantom.ipynb", "02_covid_cxnet.ipynb", "06_deploy.ipynb"
-COMIT = "04_comit_net.ipynb"
 EXPLAIN = "03_explainability.ipynb"
 # What has to be seen in the output of the cell with this tag; `skipped:` instead where it needs the shipped bundles.
 RESULTS = {
@@ -30,15 +29,6 @@ RESULTS = {
         "result-text": "whole image: removing the marks of",
         "result-measures": "score that survives without the lungs",
         "result-sanity": "LIME: agreement with shuffled weights",
-    },
-    COMIT: {
-        "result-known": "infection",
-        "result-switch": "without one       lung decoder 0, COVID-19 branch",
-        "result-training": "val_lung_dice",
-        "result-masks": "image/png",
-        "result-evaluation": "true_positive_rate",
-        "result-heat": "image/png",
-        "result-items": "covidcx reproduce comit-net table-5",
     },
     DEPLOY: {
         "result-finding": "image/png",
