@@ -54,9 +54,9 @@ def test_a_size_or_a_depth_that_cannot_be_is_refused(arguments, message):
         build("multitask-unet", **arguments)
 
 
-@pytest.mark.parametrize("backbone", ["mobilenet", "efficientnet_b0", "resnet50"])
-def test_every_baseline_answers_with_probabilities(backbone):
-    model = build("cnn-baseline", input_shape=(32, 32, 3), backbone=backbone, width=0.25)
+def test_a_baseline_answers_with_probabilities():
+    """ResNet-50; MobileNet and EfficientNet are built where their ImageNet weights are tested."""
+    model = build("cnn-baseline", input_shape=(32, 32, 3), backbone="resnet50")
     answer = np.asarray(model(np.random.default_rng(0).random((2, 32, 32, 3), np.float32))["probabilities"])
     np.testing.assert_allclose(answer.sum(axis=1), 1, atol=1e-5)
 
