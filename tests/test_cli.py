@@ -226,6 +226,10 @@ def test_bad_setting_and_unknown_recipe_are_one_line(tmp_path, capsys):
     _one_error_line(capsys, "--set", "epochs=3")
     assert main(["train", "lung-net", *train]) == 2
     _one_error_line(capsys, "lung-net", "Did you mean 'lung-unet'?")
+    assert main(["pretrain", "moco-v3", *train]) == 2
+    _one_error_line(capsys, "moco-v3", "Did you mean 'moco-v2'?")
+    assert main(["pretrain", "moco-cxr", *train]) == 2
+    _one_error_line(capsys, "queue of 512 keys", "contrast.queue=1")
 
 
 def test_missing_package_names_the_command_that_installs_it(tmp_path, capsys, repo):
@@ -296,7 +300,7 @@ def test_wrong_use_exits_with_two_and_shows_the_usage(capsys):
     "command",
     ["", "demo", "doctor", "data", "data sources", "data prepare", "data merge", "data tables", "data validate",
      "data split", "data phantom", "data audit", "data clean", "data views",
-     "export", "serve", "ask", "edge", "edge watch", "train", "evaluate", "explain", "predict"],
+     "export", "serve", "ask", "edge", "edge watch", "train", "pretrain", "evaluate", "explain", "predict"],
 )
 def test_every_help_has_an_example(command, capsys):
     with pytest.raises(SystemExit) as stop:

@@ -8,6 +8,7 @@ import pytest
 
 DATA, TRAINING, DEPLOY = "01_data_and_phantom.ipynb", "02_covid_cxnet.ipynb", "06_deploy.ipynb"
 EXPLAIN = "03_explainability.ipynb"
+SELFSUP = "05_self_supervision.ipynb"
 # What has to be seen in the output of the cell with this tag; `skipped:` instead where it needs the shipped bundles.
 RESULTS = {
     DATA: {
@@ -29,6 +30,13 @@ RESULTS = {
         "result-text": "whole image: removing the marks of",
         "result-measures": "score that survives without the lungs",
         "result-sanity": "LIME: agreement with shuffled weights",
+    },
+    SELFSUP: {
+        "result-views": "image/png",
+        "result-contrast": "contrast_accuracy",
+        "result-inpainting": "squared error in the holes, as a share of filling with the mean grey: ",
+        "result-transfer": "from random: ['probabilities']",
+        "result-finetuning": "moco-cxr-modified",
     },
     DEPLOY: {
         "result-finding": "image/png",
