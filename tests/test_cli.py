@@ -228,8 +228,6 @@ def test_bad_setting_and_unknown_recipe_are_one_line(tmp_path, capsys):
     _one_error_line(capsys, "lung-net", "Did you mean 'lung-unet'?")
     assert main(["pretrain", "moco-v3", *train]) == 2
     _one_error_line(capsys, "moco-v3", "Did you mean 'moco-v2'?")
-    assert main(["pretrain", "moco-cxr", *train]) == 2
-    _one_error_line(capsys, "queue of 512 keys", "contrast.queue=1")
 
 
 def test_missing_package_names_the_command_that_installs_it(tmp_path, capsys, repo):
