@@ -3,9 +3,9 @@
 Command: `covidcx train label-efficiency --data MANIFEST --out RUN --set label_share=0.1 --set passes=10
 --set initial_weights=RUN/encoder.weights.h5`; the whole comparison is `covidcx reproduce siim label-efficiency`.
 
-Images and architecture are the baseline's of SIIM multi-class. Size and budget are small enough for
-a CPU: every start gets the same steps, whatever its share of the labels.
-Cost and result: three epochs, about 190 steps of 16 images on the shared data; see `docs/results/siim/`.
+Images and architecture are those of the baseline of SIIM multi-class. Size and budget are small enough for a CPU;
+every start gets the same steps, whatever its share of the labels.
+Cost and result: three epochs, about 190 steps of 16 images on the shared data; what each start reached is told by that command.
 """
 
 from covidcx.data.augment import Augmentation
