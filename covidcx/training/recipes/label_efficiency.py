@@ -5,7 +5,8 @@ Command: `covidcx train label-efficiency --data MANIFEST --out RUN --set label_s
 
 Images and architecture are those of the baseline of SIIM multi-class. Size and budget are small enough for a CPU;
 every start gets the same steps, whatever its share of the labels.
-Cost and result: three epochs, about 190 steps of 16 images on the shared data; what each start reached is told by that command.
+Cost and result: three epochs, about 190 steps of 16 images on the shared data; that command tells what each start
+reached.
 """
 
 from covidcx.data.augment import Augmentation
