@@ -5,14 +5,17 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
 from covidcx.bundle import Bundle
 from covidcx.errors import CovidcxError, ExplainError, ImageError, MissingDataError
 from covidcx.explain.truth import Box, read_truth
 from covidcx.imaging import Radiograph, read, segment_lungs
+from covidcx.imaging.overlay import write_png
 from covidcx.papers.item import Context
 
 if TYPE_CHECKING:
@@ -98,9 +101,29 @@ def studies(context: Context, frame: "pd.DataFrame") -> Iterator[Study]:
             continue
         lungs, ignored, origin = known.lungs, known.ignored, "manifest"
         if lungs is None:
-            lungs, origin = segmenter()(radiograph.pixels), SEGMENTER
+            lungs, origin = _segmented(context, path, radiograph), SEGMENTER
             ignored = np.zeros_like(lungs)
         yield Study(row, radiograph, lungs, ignored, origin, known.target)
+
+
+def _segmented(context: Context, path: Path, radiograph: Radiograph) -> np.ndarray:
+    """Segment the lungs, or find them segmented: every model of a table is measured against the same ones."""
+    folder = context.work / ".measured" / f"{SEGMENTER}-{_bundle().checksum[:12]}"
+    file = folder / f"{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}.png"
+    stored = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE) if file.is_file() else None
+    if stored is not None and stored.shape == radiograph.shape:
+        return stored > 0
+    lungs = segmenter()(radiograph.pixels)
+    write_png(file, lungs.astype(np.uint8) * 255)
+    return lungs
+
+
+@cache
+def _bundle() -> Bundle:
+    try:
+        return Bundle.open(SEGMENTER)
+    except CovidcxError as error:
+        raise MissingDataError(f"images without a lung_mask need the bundle {SEGMENTER!r} ({error})") from error
 
 
 @cache
@@ -113,9 +136,5 @@ def segmenter() -> Callable[[np.ndarray], np.ndarray]:
     from covidcx.evaluation.masks import enhancement
     from covidcx.evaluation.predictions import keras_engine
 
-    try:
-        bundle = Bundle.open(SEGMENTER)
-    except CovidcxError as error:
-        raise MissingDataError(f"images without a lung_mask need the bundle {SEGMENTER!r} ({error})") from error
-    engine, enhance = keras_engine(bundle), enhancement(bundle)
+    engine, enhance = keras_engine(_bundle()), enhancement(_bundle())
     return lambda pixels: segment_lungs(pixels, engine, enhance)

@@ -18,7 +18,7 @@ from covidcx.atomic import write_atomic
 from covidcx.errors import MissingDataError
 from covidcx.evaluation.classification import pair_score
 from covidcx.evaluation.intervals import Interval, bootstrap_all, mean
-from covidcx.evaluation.predictions import patients_of
+from covidcx.evaluation.predictions import PredictionTable, patients_of
 from covidcx.evaluation.shortcuts import COVERS, WHOLE, survival
 from covidcx.explain import grad_cam, heat_inside, pointing_hit
 from covidcx.explain.explain import OUTPUT, TOLERANCE
@@ -26,7 +26,7 @@ from covidcx.imaging import prepare
 from covidcx.imaging.preprocessing import Prepared
 from covidcx.papers.covid_cxnet.images import Study, studies
 from covidcx.papers.item import Context
-from covidcx.papers.trained import Trained
+from covidcx.papers.trained import Trained, answer_table
 from covidcx.progress import track
 from covidcx.training.lungs import lung_masks
 from covidcx.training.tasks import all_classes
@@ -85,6 +85,14 @@ class Measures:
     def called(self) -> np.ndarray:
         """Most probable class of each image, N."""
         return np.array(self.labels)[self.probabilities[WHOLE].argmax(axis=1)]
+
+    def table(self, split: str) -> PredictionTable:
+        """Return the answers on a split as `covidcx.evaluation` measures them."""
+        rows = [i for i, name in enumerate(self.splits) if name == split]
+        kept = pd.DataFrame(
+            {"image": "", "patient_id": self.patients, "label": self.truth, "split": self.splits}, dtype=object
+        ).iloc[rows]
+        return answer_table(self.labels, kept, self.probabilities[WHOLE][rows])
 
     def figures(self, repeats: int, seed: int) -> dict[str, Interval]:
         """Return every figure of `TITLES` that the rows allow, with its patient-level interval.
@@ -183,6 +191,8 @@ class Looking:
         """Return the lungs that the model's own preprocessing finds: bool, H x W, or None where it asks for none."""
         if self._lungs is None:
             return None
+        if study.lungs_from == self.recipe.segmenter:
+            return study.lungs
         return self._lungs(study.row, study.radiograph)
 
     def prepare(self, study: Study, *others: np.ndarray) -> list[Prepared]:
