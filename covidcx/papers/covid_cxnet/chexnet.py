@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from covidcx.models.weights import ImportedWeights
 
 SIZE = 224
-COMBINED = ("Pneumonia", "Infiltration", "Consolidation", "Edema", "Effusion", "Atelectasis")
-"""Outputs whose mean is the classifier: pneumonia and what Fig. 7 shows beside it. The paper does not name its own."""
 PREPROCESSING = Preprocessing(size=(SIZE, SIZE), channels=("original",) * 3)
 _BATCH = 16
 
@@ -85,6 +83,8 @@ def figure_14(context: Context) -> Result:
     figures, notes = [], []
 
     def rows() -> list[Comparison]:
+        from covidcx.models.chexnet_score import pneumonia_weights
+
         network = chexnet_of(context)
         manifest = context.manifest.subset(split="test", labels=("normal", "covid"))
         for label in ("normal", "covid"):
@@ -99,16 +99,16 @@ def figure_14(context: Context) -> Result:
         }
         figure = bars_figure(means, [name.replace("_", " ") for name in names], "Probability", "CheXNet's outputs")
         figures.append(save_figure(figure, context.out / "figure-14.png"))
-        used = [network.index(name) for name in COMBINED if name in names]
-        score = found[:, used].mean(axis=1)
+        score = found @ pneumonia_weights(names)
         curve = roc_figure(
-            {"covid against normal": (positive, score)}, f"Mean of {len(used)} outputs of CheXNet as it is"
+            {"covid against normal": (positive, score)},
+            "CheXNet as it is: outputs weighted by co-occurrence with pneumonia",
         )
         figures.append(save_figure(curve, context.out / "figure-14-roc.png"))
         groups = patients_of(done.rows)
         intervals = bootstrap_all(
             {
-                f"AUC, mean of {', '.join(COMBINED)}": lambda w: auc(positive, score, w),
+                "AUC, outputs weighted by co-occurrence with pneumonia": lambda w: auc(positive, score, w),
                 **{f"AUC, {name}": lambda w, k=k: auc(positive, found[:, k], w) for k, name in enumerate(names)},
             },
             groups, context.budget.bootstrap, context.seed,
