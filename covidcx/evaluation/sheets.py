@@ -3,6 +3,7 @@
 Like `covidcx.evaluation.plots`, nothing touches pyplot, and every figure carries the disclaimer.
 """
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from covidcx.imaging.resize import to_uint8
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_LETTERS_PER_INCH = 12  # of a heading of 10 points
 _FOR, _AGAINST = (40, 180, 60), (215, 40, 40)
 
 
@@ -66,8 +68,10 @@ def sheet_figure(
     rows = -(-len(panels) // columns)
     tall = max(panel.image.shape[0] / panel.image.shape[1] for panel in panels)
     lines = max(panel.title.count("\n") + 1 if panel.title else 0 for panel in panels)
-    height = rows * (width * min(tall, 1.4) + 0.14 * lines) + 0.25 + (0.25 if title else 0)
-    figure = Figure(figsize=(max(columns * width + (0.9 if scale else 0), 4.2), height), dpi=110, layout="constrained")
+    across = max(columns * width + (0.9 if scale else 0), 4.2)
+    heading = textwrap.wrap(title, round(_LETTERS_PER_INCH * across))
+    height = rows * (width * min(tall, 1.4) + 0.14 * lines) + 0.25 + 0.2 * len(heading)
+    figure = Figure(figsize=(across, height), dpi=110, layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.set(xticks=[], yticks=[])
@@ -78,7 +82,7 @@ def sheet_figure(
     for axes, text in zip(grid[:, 0], row_titles, strict=False):
         axes.set_ylabel(text, fontsize=9)
     if title:
-        figure.suptitle(title, fontsize=10)
+        figure.suptitle("\n".join(heading), fontsize=10)
     if scale:
         _colour_bar(figure, grid, scale)
     add_disclaimer(figure)

@@ -31,6 +31,8 @@ def test_a_sheet_has_a_panel_each_a_colour_bar_and_the_disclaimer(pixels):
     assert titles == ["(a)", "(b)", "(c)", "(d)"]
     assert any("maximum" in axes.get_ylabel() for axes in figure.axes)
     assert figure.get_supxlabel() == DISCLAIMER
+    long = sheet_figure(panels[:1], 1, "a heading that is far too long for a single panel of this width")
+    assert "\n" in long.get_suptitle()
     with pytest.raises(CovidcxError, match="heat, signed"):
         sheet_figure(panels, 3, scale="jet")
     with pytest.raises(CovidcxError, match="needs a panel"):
