@@ -24,6 +24,10 @@ def test_contrast_is_in_deviations_of_the_lung_around_the_opacity():
     lesion = np.zeros((4, 4), bool)
     lesion[2] = True
     assert lesion_contrast(image, lesion, lungs) == pytest.approx((170 - 110) / 10)
+    far = np.pad(image, ((0, 40), (0, 0)), constant_values=255)
+    pads = [np.pad(mask, ((0, 40), (0, 0)), constant_values=value) for mask, value in ((lesion, False), (lungs, True))]
+    pads[1][3:20] = False  # what is bright lies further away than the surroundings reach
+    assert lesion_contrast(far, *pads) == pytest.approx(6.0)
     assert np.isnan(lesion_contrast(image, lesion, lesion))
     assert np.isnan(lesion_contrast(image, np.zeros_like(lesion), lungs))
 

@@ -35,14 +35,17 @@ _BEASF: dict[str, Enhance] = {
     **{f"BEASF {gamma:g}": lambda image, gamma=gamma: equalize_beasf(image, gamma) for gamma in GAMMAS},
 }
 _LESION = (255, 170, 0)
+_AROUND = 16
 _MEASURED = (
-    "Measured, where the paper judges by eye: (mean grey level of the opacity - mean of the rest of the lungs) / "
-    "standard deviation of the rest, on 256 x 256 pixels; larger stands out more."
+    "Measured, where the paper judges by eye: (mean grey level of the opacity - mean of the lung within 16 pixels around "
+    "it) / standard deviation there, on 256 x 256 pixels; larger stands out more."
 )
 
 
 def lesion_contrast(image: np.ndarray, lesion: np.ndarray, lungs: np.ndarray) -> float:
     """Measure how far an opacity stands out from the lung around it.
+
+    Only lung within `_AROUND` pixels counts: lung masks that reach behind heart and diaphragm have brighter parts there.
 
     Args:
         image: uint8, H x W.
@@ -50,9 +53,10 @@ def lesion_contrast(image: np.ndarray, lesion: np.ndarray, lungs: np.ndarray) ->
         lungs: bool, H x W.
 
     Returns:
-        (mean of the lesion - mean of the other lung pixels) / their standard deviation; NaN where either is missing.
+        (mean of the lesion - mean of the lung around it) / standard deviation there; NaN where either is missing.
     """
-    rest = lungs & ~lesion
+    disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * _AROUND + 1, 2 * _AROUND + 1))
+    rest = lungs & (cv2.dilate(lesion.astype(np.uint8), disk) > 0) & ~lesion
     if not lesion.any() or not rest.any():
         return float("nan")
     values = image.astype(np.float64)
