@@ -37,7 +37,7 @@ _BEASF: dict[str, Enhance] = {
 _LESION = (255, 170, 0)
 _AROUND = 16
 _MEASURED = (
-    "Measured, where the paper judges by eye: (mean grey level of the opacity - mean of the lung within 16 pixels around "
+    "Measured, where the paper judges by eye: (mean grey level of the opacity - mean of the lung within 16 pixels of "
     "it) / standard deviation there, on 256 x 256 pixels; larger stands out more."
 )
 
@@ -45,7 +45,7 @@ _MEASURED = (
 def lesion_contrast(image: np.ndarray, lesion: np.ndarray, lungs: np.ndarray) -> float:
     """Measure how far an opacity stands out from the lung around it.
 
-    Only lung within `_AROUND` pixels counts: lung masks that reach behind heart and diaphragm have brighter parts there.
+    Only lung within `_AROUND` pixels counts: masks that reach behind heart and diaphragm are brighter there.
 
     Args:
         image: uint8, H x W.
