@@ -9,6 +9,7 @@ import pytest
 DATA, TRAINING, DEPLOY = "01_data_and_phantom.ipynb", "02_covid_cxnet.ipynb", "06_deploy.ipynb"
 EXPLAIN = "03_explainability.ipynb"
 SELFSUP = "05_self_supervision.ipynb"
+COMIT = "04_comit_net.ipynb"
 # What has to be seen in the output of the cell with this tag; `skipped:` instead where it needs the shipped bundles.
 RESULTS = {
     DATA: {
@@ -37,6 +38,15 @@ RESULTS = {
         "result-inpainting": "squared error in the holes, as a share of filling with the mean grey: ",
         "result-transfer": "from random: ['probabilities']",
         "result-finetuning": "moco-cxr-modified",
+    },
+    COMIT: {
+        "result-known": "infection",
+        "result-switch": "without one       lung decoder 0, COVID-19 branch",
+        "result-training": "val_lung_dice",
+        "result-masks": "image/png",
+        "result-evaluation": "true_positive_rate",
+        "result-heat": "image/png",
+        "result-items": "covidcx reproduce comit-net table-5",
     },
     DEPLOY: {
         "result-finding": "image/png",
