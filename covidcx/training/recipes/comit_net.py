@@ -3,8 +3,8 @@
 Command: `covidcx train comit-net --data MANIFEST --out runs/comit-net`
 Weights: ImageNet's VGG16 is downloaded; `--set initial_weights=FILE` names one that was fetched elsewhere,
 `--set initial_weights=random` starts without. A subset of the tasks (Table 5): `--set heads=lung,infection`.
-Cost and result: a GPU's work; `comit-net-small` is the same at a sixteenth of the multiplications, see
-`saved_models/comit-net/MODEL_CARD.md`.
+Cost and result: a GPU's work, not run here at this size; `comit-net-small` is the same at a fiftieth of the
+multiplications, see `docs/results/comit-net-small.md`.
 
 As the paper says: section 3.3 for size, batch, optimiser and epochs, section 3.1 for the copies of COVID-19 images and
 the balanced views. Each loss is a mean over the labelled pixels or a sum over labels, weighted equally; equations 2 and
