@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 import keras
-from keras import layers
+import numpy as np
+from keras import layers, ops
 
 from covidcx.errors import RecipeError, did_you_mean
 from covidcx.models.unpooling import pool_with_places, unpool
@@ -82,8 +83,8 @@ def finding_probabilities(infection: keras.KerasTensor, healthy: keras.KerasTens
     Returns:
         N x 3, rows summing to one: normal, other, covid.
     """
-    covid, other = infection[:, :1], infection[:, 1:]
-    normal = 1.0 - other if healthy is None else healthy[:, 1:]
+    covid, other = _column(infection, 0), _column(infection, 1)
+    normal = 1.0 - other if healthy is None else _column(healthy, 1)
     shares = layers.Concatenate(name="shares")([normal, other])
     # Both may be zero at once: then the two share alike.
     shares = (shares + 1e-4) / (normal + other + 2e-4)
@@ -143,3 +144,8 @@ def _conv(x: keras.KerasTensor, filters: int, name: str, relu: bool = True) -> k
 
 def _scaled(filters: int, width: float) -> int:
     return max(round(filters * width), 4)
+
+
+def _column(values: keras.KerasTensor, index: int) -> keras.KerasTensor:
+    """Take one of two columns by a sum, N x 1: in int8, TFLite's slice asks for one scale on both sides and fails."""
+    return ops.sum(values * np.eye(2, dtype=np.float32)[index], axis=-1, keepdims=True)
