@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from covidcx.deploy.eight_bits import quantised
 from covidcx.errors import BundleError, did_you_mean
 
 if TYPE_CHECKING:
@@ -28,8 +29,9 @@ def to_tflite(model: "keras.Model", quantize: str = "none", calibration: Sequenc
     Args:
         model: one input named `image`, float32 N x H x W x C; a dictionary of named outputs.
         quantize: `float16` stores weights in half precision (half the size, computed in float32); `dynamic` stores them
-            in 8 bits and computes with 8-bit activations whose range is found at run time; `int8` computes everything
-            in 8 bits with ranges found on `calibration`, inputs and outputs stay float32; `none` keeps all as it is.
+            in 8 bits and computes with 8-bit activations whose range is found at run time; `int8` computes in 8
+            bits with ranges found on `calibration`, all but the first layers where those lose too much (see
+            `covidcx.deploy.eight_bits`), inputs and outputs stay float32; `none` keeps all as it is.
         calibration: float32, 1 x H x W x C each, 0..1: prepared training images, for `int8`.
 
     Returns:
@@ -67,8 +69,12 @@ def to_tflite(model: "keras.Model", quantize: str = "none", calibration: Sequenc
         if quantize == "int8":
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
             converter.representative_dataset = lambda: ({"image": image} for image in calibration)
+            # Stop after calibration, as TensorFlow's own QuantizationDebugger does.
+            converter._experimental_calibrate_only = True
         try:
             content = converter.convert()
+            if quantize == "int8":
+                content = quantised(content, calibration)
         except Exception as error:  # the converter's own error type is private to TensorFlow
             first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise BundleError(
