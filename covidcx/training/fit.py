@@ -12,7 +12,7 @@ from covidcx.errors import MissingDependencyError, RecipeError, did_you_mean
 from covidcx.training import recipes
 from covidcx.training.recipe import Recipe
 from covidcx.training.rows import select
-from covidcx.training.run_folder import RunFolder, command_line, now, read_json, versions, write_json
+from covidcx.training.run_folder import RunFolder, command_line, now, read_json, write_json
 from covidcx.training.tasks import Task, task_of
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def train(
         ManifestError: rows that would be used have problems, or a class or split has none.
     """
     try:
-        import keras
+        import keras  # noqa: F401 - told before any work is done
     except ImportError as error:
         raise MissingDependencyError("training needs Keras; run: pip install 'covidcx[train]'") from error
     value = (recipes.get(recipe) if isinstance(recipe, str) else recipe).override(overrides or {})
@@ -92,9 +92,10 @@ def train(
         return _result(folder, value)
 
     from covidcx.models import save_weights
-    from covidcx.training.device import gpus, precision, precision_of, replicas
+    from covidcx.training.device import precision, replicas
     from covidcx.training.feed import prepare_feed
     from covidcx.training.loop import run
+    from covidcx.training.record import begin
     from covidcx.training.start import check_start
 
     check_start(value)
@@ -103,23 +104,8 @@ def train(
     feed = prepare_feed(value, task, rows, cache)
     identity = {**rows.identity(), "segmenter": feed.segmenter}
     folder.check(value, identity, resume)
-    started = read_json(folder.record)["started"] if folder.record.is_file() else now()
-    folder.claim(value)
-    record: dict[str, Any] = {
-        "status": "running",
-        "recipe": {"name": value.name, "hash": value.hash, "seed": value.seed},
-        "model": spec,
-        "command": command_line(value.name, Path(manifest), folder.path, overrides or {}),
-        "manifest": str(Path(manifest).resolve()),
-        "data": identity,
-        "left_out": [list(pair) for pair in feed.failures],
-        "versions": versions(),
-        "backend": keras.backend.backend(),
-        "gpus": gpus(),
-        "precision": precision_of(value),
-        "started": started,
-    }
-    write_json(folder.record, record)
+    command = command_line(value.name, Path(manifest), folder.path, overrides or {})
+    record = begin(folder, value, command, Path(manifest), identity, feed.failures, model=spec)
     if value.stages:
         from covidcx.training.hierarchical import run_stages
 

@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from covidcx.data.manifest import Manifest
 from covidcx.data.splits import split_hash
@@ -13,7 +13,7 @@ from covidcx.errors import MissingDependencyError, RecipeError
 from covidcx.training import recipes
 from covidcx.training.pretraining import Pretraining
 from covidcx.training.rows import select_images
-from covidcx.training.run_folder import RunFolder, command_line, now, read_json, versions, write_json
+from covidcx.training.run_folder import RunFolder, command_line, now, read_json, write_json
 
 if TYPE_CHECKING:
     import keras
@@ -76,7 +76,7 @@ def pretrain(
         ManifestError: rows that would be used have problems, or there are none.
     """
     try:
-        import keras
+        import keras  # noqa: F401 - told before any work is done
     except ImportError as error:
         raise MissingDependencyError("pretraining needs Keras; run: pip install 'covidcx[train]'") from error
     value = (recipes.get_pretraining(recipe) if isinstance(recipe, str) else recipe).override(overrides or {})
@@ -92,31 +92,18 @@ def pretrain(
     from covidcx.models import save_weights
     from covidcx.models.contrast import check_queue
     from covidcx.models.encoders import encoder_of
-    from covidcx.training.device import gpus, precision, precision_of
+    from covidcx.training.device import precision
     from covidcx.training.loop import run
     from covidcx.training.pretrain_feed import prepare_pretraining
+    from covidcx.training.record import begin
 
     feed = prepare_pretraining(value, rows, Path(os.environ.get("COVIDCX_CACHE", folder.path.parent / ".prepared")))
     if value.contrast is not None:
         check_queue(value.contrast.queue, len(feed.images))
     if value.batch > len(feed.images):
         raise RecipeError(f"batch={value.batch} is larger than the data, {len(feed.images)} images; lower it")
-    started = read_json(folder.record)["started"] if folder.record.is_file() else now()
-    folder.claim(value)
-    record: dict[str, Any] = {
-        "status": "running",
-        "recipe": {"name": value.name, "hash": value.hash, "seed": value.seed},
-        "command": command_line(value.name, Path(manifest), folder.path, overrides or {}, "pretrain"),
-        "manifest": str(Path(manifest).resolve()),
-        "data": identity,
-        "left_out": [list(pair) for pair in feed.failures],
-        "versions": versions(),
-        "backend": keras.backend.backend(),
-        "gpus": gpus(),
-        "precision": precision_of(value),
-        "started": started,
-    }
-    write_json(folder.record, record)
+    command = command_line(value.name, Path(manifest), folder.path, overrides or {}, "pretrain")
+    record = begin(folder, value, command, Path(manifest), identity, feed.failures)
     with precision(record["precision"]):
         model = build_pretraining(value, feed.steps)
     kept = network(model)

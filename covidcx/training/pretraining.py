@@ -1,7 +1,5 @@
 """`Pretraining`: everything that decides a self-supervised run, as one frozen value."""
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -12,7 +10,7 @@ from covidcx.data.holes import InpaintingMasks
 from covidcx.errors import RecipeError
 from covidcx.imaging.preprocessing import Preprocessing
 from covidcx.training.recipe import OptimizerSettings, within
-from covidcx.training.settings import apply_overrides, from_plain, to_plain
+from covidcx.training.settings import Settings, apply_overrides
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ class HoleSettings:
 
 
 @dataclass(frozen=True)
-class Pretraining:
+class Pretraining(Settings):
     """A self-supervised run as a value; saved as `recipe.json` in the run's folder. It uses images and no labels.
 
     Attributes:
@@ -125,24 +123,6 @@ class Pretraining:
     def early_stop(self) -> int | None:
         """Pretraining runs to its last epoch."""
         return None
-
-    @property
-    def hash(self) -> str:
-        """Twelve hexadecimal digits that name this value."""
-        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:12]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the value as a JSON-ready dictionary; `from_dict` undoes it."""
-        return to_plain(self)
-
-    @classmethod
-    def from_dict(cls, value: dict[str, Any]) -> "Pretraining":
-        """Build the value from `to_dict`'s dictionary.
-
-        Raises:
-            RecipeError: a key is unknown or a type is wrong.
-        """
-        return from_plain(cls, value)
 
     def override(self, overrides: Mapping[str, str]) -> "Pretraining":
         """Return the recipe with settings replaced by text, as `--set key=value` gives them.

@@ -1,6 +1,5 @@
 """`Recipe`: everything that decides a training run, as one frozen value."""
 
-import hashlib
 import inspect
 import json
 import typing
@@ -13,7 +12,7 @@ from covidcx.errors import RecipeError, did_you_mean
 from covidcx.imaging.preprocessing import Preprocessing
 from covidcx.models.stage_names import STAGES
 from covidcx.training.selection import Selection
-from covidcx.training.settings import apply_overrides, from_plain, parse, to_plain
+from covidcx.training.settings import Settings, apply_overrides, parse
 
 _METRICS = {"segment": "val_dice", "classify": "val_macro_f1", "multi": "val_score"}
 
@@ -81,7 +80,7 @@ class OptimizerSettings:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(Settings):
     """A training run as a value; saved as `recipe.json` in the run's folder.
 
     Attributes:
@@ -246,24 +245,6 @@ class Recipe:
         if self.monitor != "auto":
             return self.monitor
         return _METRICS[self.task]
-
-    @property
-    def hash(self) -> str:
-        """Twelve hexadecimal digits that name this value."""
-        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:12]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the value as a JSON-ready dictionary; `from_dict` undoes it."""
-        return to_plain(self)
-
-    @classmethod
-    def from_dict(cls, value: dict[str, Any]) -> "Recipe":
-        """Build the value from `to_dict`'s dictionary.
-
-        Raises:
-            RecipeError: a key is unknown or a type is wrong.
-        """
-        return from_plain(cls, value)
 
     def override(self, overrides: Mapping[str, str]) -> "Recipe":
         """Return the recipe with settings replaced by text, as `--set key=value` gives them.

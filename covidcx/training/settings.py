@@ -1,17 +1,40 @@
 """Frozen dataclasses as settings: to JSON and back, and `key=value` strings parsed by each field's type."""
 
+import hashlib
 import json
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from covidcx.errors import CovidcxError, RecipeError, did_you_mean
 
 T = TypeVar("T")
 
 _TRUE, _FALSE, _NONE = ("true", "yes", "on", "1"), ("false", "no", "off", "0"), ("none", "null")
+
+
+class Settings:
+    """What a frozen dataclass of settings can do besides: be named by its content, become JSON and come back."""
+
+    @property
+    def hash(self) -> str:
+        """Twelve hexadecimal digits that name this value."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:12]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the value as a JSON-ready dictionary; `from_dict` undoes it."""
+        return to_plain(self)
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> Self:
+        """Build the value from `to_dict`'s dictionary.
+
+        Raises:
+            RecipeError: a key is unknown or a type is wrong.
+        """
+        return from_plain(cls, value)
 
 
 def to_plain(value: Any) -> dict[str, Any]:
