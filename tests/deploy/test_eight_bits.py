@@ -24,11 +24,12 @@ def network() -> keras.Model:
     """Channels whose sizes differ a hundredfold, then kernels that take differences of them."""
     rng = np.random.default_rng(1)
     image = layers.Input((32, 32, 3), name="image")
-    x = layers.Conv2D(8, 3, 2, padding="same", use_bias=False, name="first")(image)
+    drawn = keras.initializers.GlorotUniform(seed=0)
+    x = layers.Conv2D(8, 3, 2, padding="same", use_bias=False, kernel_initializer=drawn, name="first")(image)
     x = layers.ReLU(6.0)(layers.BatchNormalization(name="first_bn")(x))
     x = layers.DepthwiseConv2D(3, padding="same", use_bias=False, name="depthwise")(x)
     x = layers.ReLU(6.0)(layers.BatchNormalization()(x))
-    x = layers.ReLU(6.0)(layers.Conv2D(8, 3, padding="same")(x))
+    x = layers.ReLU(6.0)(layers.Conv2D(8, 3, padding="same", kernel_initializer=keras.initializers.GlorotUniform(seed=1))(x))
     x = layers.Dense(4, name="head")(layers.GlobalAveragePooling2D()(x))
     model = keras.Model(image, {"probabilities": layers.Softmax(name="probabilities")(x)})
     sizes = np.geomspace(0.03, 3.0, 8).astype(np.float32)
@@ -59,7 +60,7 @@ def test_the_start_stays_in_float32_only_where_8_bits_lose_too_much(network, mon
     whole = quantised(calibrated[0], train, starts=(0,))
     mixed = quantised(calibrated[0], train, starts=(0, 2), limit=0.0)
     assert float_convolutions(whole) == 0 and float_convolutions(mixed) == 2
-    assert loss(mixed) < loss(whole)
+    assert loss(mixed) < loss(whole) / 2
     # Close enough at once: nothing is left in float32.
     assert quantised(calibrated[0], train, starts=(0, 2), limit=1.0) == whole
 
