@@ -90,7 +90,7 @@ def add_train(commands) -> None:
     example = "covidcx train lung-unet --data phantom/manifest.csv --out runs/lungs --set epochs=3"
     parser = command(commands, "train", _train, text, example)
     parser.add_argument("recipe", help="lung-unet, covid-cxnet, comit-net-small, ...")
-    _run_options(parser)
+    _resumable(parser)
 
 
 def add_pretrain(commands) -> None:
@@ -98,14 +98,18 @@ def add_pretrain(commands) -> None:
     example = "covidcx pretrain moco-cxr-modified --data phantom/manifest.csv --out runs/moco --set epochs=3"
     parser = command(commands, "pretrain", _pretrain, text, example)
     parser.add_argument("recipe", help="moco-cxr, moco-cxr-modified, moco-v2, inpainting, inpainting-centre")
-    _run_options(parser)
+    _resumable(parser)
 
 
-def _run_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", "--manifest", type=Path, required=True, metavar="MANIFEST", help="manifest.csv")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the run: checkpoints, logs, weights")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="replace a setting; repeatable")
+def _resumable(parser: argparse.ArgumentParser) -> None:
+    _run_options(parser, "folder of the run: checkpoints, logs, weights")
     parser.add_argument("--resume", action="store_true", help="continue a run that was stopped or killed")
+
+
+def _run_options(parser: argparse.ArgumentParser, folder: str) -> None:
+    parser.add_argument("--data", "--manifest", type=Path, required=True, metavar="MANIFEST", help="manifest.csv")
+    parser.add_argument("--out", type=Path, required=True, help=folder)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="replace a setting; repeatable")
 
 
 def add_lr_find(commands) -> None:
@@ -113,9 +117,7 @@ def add_lr_find(commands) -> None:
     example = "covidcx lr-find base-model-v2 --data MANIFEST --out lr-find --set seed=1"
     parser = command(commands, "lr-find", _lr_find, text, example)
     parser.add_argument("recipe", help="base-model-v2, covid-cxnet-v1, ...")
-    parser.add_argument("--data", "--manifest", type=Path, required=True, metavar="MANIFEST", help="manifest.csv")
-    parser.add_argument("--out", type=Path, required=True, help="folder: lr_find.csv, lr_find.json, lr_find.png")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="replace a setting; repeatable")
+    _run_options(parser, "folder: lr_find.csv, lr_find.json, lr_find.png")
     parser.add_argument("--low", type=float, default=1e-7, help="first rate (default: %(default)g)")
     parser.add_argument("--high", type=float, default=1.0, help="last rate (default: %(default)g)")
     parser.add_argument("--steps", type=positive, default=100, help="steps between them (default: %(default)s)")

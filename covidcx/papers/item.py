@@ -22,7 +22,7 @@ class Budget:
     """How much is spent on an item.
 
     Attributes:
-        name: `phantom`, `paper` or `custom`; stated in every result.
+        name: what it is called, `phantom, reduced` say; stated in every result.
         overrides: settings that replace those of every recipe the item trains, as text (`--set`).
         seeds: initialisations of an item that repeats its trainings.
         bootstrap: resamples per interval.

@@ -1,8 +1,7 @@
 """Many trainings as one resumable piece of work: seeds, folds, ablations."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -26,25 +25,13 @@ def seeds(context: Context, recipe: str, count: int | None = None, name: str | N
         name: the first run's folder; the others get `-seed1`, `-seed2` ... behind it.
 
     Returns:
-        The cells; the first is the run that `trained(context, recipe, name)` finds.
+        The cells; the first is the run that `trained(context, recipe)` finds.
     """
     first = name or recipe
     cells = [Cell(recipe, first, {})]
     for seed in range(context.seed + 1, context.seed + (count or context.budget.seeds)):
         cells.append(Cell(recipe, f"{first}-seed{seed}", {"seed": str(seed)}))
     return cells
-
-
-def variants(cells: Iterable[Cell], suffix: str, **overrides: str) -> list[Cell]:
-    """Return cells with further settings, in folders of their own.
-
-    Args:
-        cells: what is varied.
-        suffix: appended to each folder's name.
-        **overrides: as in `trained`.
-    """
-    changed = {key.replace("__", "."): value for key, value in overrides.items()}
-    return [replace(cell, name=f"{cell.name}-{suffix}", overrides={**cell.overrides, **changed}) for cell in cells]
 
 
 def sweep(context: Context, cells: Sequence[Cell], measure: Callable[[Trained], T]) -> dict[str, T]:

@@ -1,10 +1,8 @@
 """Runs that an item trains or finds finished, and what they answer on a manifest's rows."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,6 +27,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from covidcx.data.cache import PreparedSet
+
+_BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -76,22 +76,38 @@ class Trained:
         from covidcx.data.cache import prepare_manifest
 
         lungs, named = lung_masks(self.recipe, manifest)
-        return prepare_manifest(manifest, self.recipe.preprocessing, cache_folder(self.folder.path), lungs,
+        return prepare_manifest(manifest, self.recipe.preprocessing, self.folder.cache, lungs,
                                 key_extra=named)  # fmt: skip
+
+    def outputs(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Return what the network answers to prepared images, see `outputs_of`."""
+        return outputs_of(self.model, images)
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """Return float64 N x K for prepared images, uint8 N x H x W x C."""
-        found = [
-            np.asarray(self.model.predict_on_batch(images[start : start + 32].astype(np.float32) / 255.0)
-                       ["probabilities"])
-            for start in range(0, len(images), 32)
-        ]  # fmt: skip
-        return all_classes(np.concatenate(found).astype(np.float64))
+        return all_classes(self.outputs(images)["probabilities"].astype(np.float64))
 
     def answers(self, manifest: Manifest) -> PredictionTable:
         """Return a classifier's answers; the most probable class is called, as the papers do."""
         done = self.prepare(manifest)
         return answer_table(self.recipe.labels, done.rows, self.probabilities(done.images))
+
+
+def outputs_of(model: "keras.Model", images: np.ndarray) -> dict[str, np.ndarray]:
+    """Ask a network in batches.
+
+    Args:
+        model: with named outputs.
+        images: prepared, uint8, N x H x W x C.
+
+    Returns:
+        By output: float32, N x ...
+    """
+    parts = [
+        model.predict_on_batch(images[start : start + _BATCH].astype(np.float32) / np.float32(255))
+        for start in range(0, len(images), _BATCH)
+    ]
+    return {name: np.concatenate([np.asarray(part[name], np.float32) for part in parts]) for name in parts[0]}
 
 
 def answer_table(labels: Sequence[str], rows: "pd.DataFrame", probabilities: np.ndarray) -> PredictionTable:
@@ -126,23 +142,9 @@ def measure(table: PredictionTable, context: Context) -> ClassificationResult:
     )  # fmt: skip
 
 
-def trained(context: Context, recipe: str, name: str | None = None, **overrides: str) -> Trained:
-    """Train a recipe within the item's budget, go on with it, or find it finished.
-
-    Args:
-        context: of the item.
-        recipe: a recipe's name.
-        name: folder of the run in `context.work`; the recipe's name by default.
-        **overrides: settings of this run; dots of a key are written as two underscores.
-
-    Returns:
-        The finished run.
-
-    Raises:
-        RecipeError: the folder holds a run with other settings or data.
-    """
-    cell = Cell(recipe, name or recipe, {key.replace("__", "."): value for key, value in overrides.items()})
-    return train_cell(context, cell)
+def trained(context: Context, recipe: str) -> Trained:
+    """Train a recipe in the folder of its own name, see `train_cell`."""
+    return train_cell(context, Cell(recipe, recipe, {}))
 
 
 def train_cell(context: Context, cell: Cell) -> Trained:
@@ -157,12 +159,12 @@ def train_cell(context: Context, cell: Cell) -> Trained:
     """
     folder = RunFolder(context.work / cell.name)
     settings = {"seed": str(context.seed), **context.budget.overrides, **cell.overrides}
-    if not folder.finished and not context.train:
-        raise MissingDataError(f"{folder.path} holds no finished run; leave --finished-only out to train it")
-    settings = _whole_training(recipes.get(cell.recipe), settings)
     if folder.finished:
         _check_same(folder, cell, settings["seed"], split_hash(context.manifest.frame))
+    elif not context.train:
+        raise MissingDataError(f"{folder.path} holds no finished run; leave --finished-only out to train it")
     else:
+        settings = _whole_training(recipes.get(cell.recipe), settings)
         train(cell.recipe, context.manifest_path, folder.path, settings, resume=True)
     record, recipe = read_json(folder.record), Recipe.from_dict(read_json(folder.recipe))
     departures = differences(recipes.get(cell.recipe).to_dict(), recipe.to_dict())
@@ -191,8 +193,3 @@ def _check_same(folder: RunFolder, cell: Cell, seed: str, data: str) -> None:
             f"{folder.path} holds a finished run of recipe {there[0]}, seed {there[1]}, split hash {there[2]}; needed "
             f"is {cell.recipe}, seed {seed}, split hash {data}; pass another --work"
         )
-
-
-def cache_folder(run: Path) -> Path:
-    """Return where a run keeps prepared images, see `covidcx.training.train`."""
-    return Path(os.environ.get("COVIDCX_CACHE", run.parent / ".prepared"))

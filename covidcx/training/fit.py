@@ -1,7 +1,6 @@
 """`train`: from a recipe and a manifest to a run's folder."""
 
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,7 +99,7 @@ def train(
 
     check_start(value)
     # Images before the folder: a wrong file or segmenter must not leave half a run behind.
-    cache = cache or Path(os.environ.get("COVIDCX_CACHE", folder.path.parent / ".prepared"))
+    cache = cache or folder.cache
     feed = prepare_feed(value, task, rows, cache)
     identity = {**rows.identity(), "segmenter": feed.segmenter}
     folder.check(value, identity, resume)

@@ -1,7 +1,6 @@
 """`pretrain`: from images without labels to an encoder that classifiers start from."""
 
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +96,7 @@ def pretrain(
     from covidcx.training.pretrain_feed import prepare_pretraining
     from covidcx.training.record import begin
 
-    feed = prepare_pretraining(value, rows, Path(os.environ.get("COVIDCX_CACHE", folder.path.parent / ".prepared")))
+    feed = prepare_pretraining(value, rows, folder.cache)
     if value.contrast is not None:
         check_queue(value.contrast.queue, len(feed.images))
     if value.batch > len(feed.images):

@@ -1,6 +1,5 @@
 """Training of hierarchical COVID-CXNet: two ordinary runs one after the other, joined into one model."""
 
-import csv
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,8 +66,9 @@ def run_stages(
         done = train(value, manifest, folder.path / "stages" / name, resume=True, cache=cache)
         models[name] = restore(value.model_spec(), done.weights)
         progress.best_epoch = len(progress.rows) + done.best_epoch
+        rows = RunFolder(done.out).read_log()
         progress.rows += [
-            {**row, "epoch": len(progress.rows) + int(row["epoch"]), "stage": number} for row in _log(done.out)
+            {**row, "epoch": len(progress.rows) + int(row["epoch"]), "stage": number} for row in rows
         ]
         progress.seconds += done.seconds
     model = seeded_build(recipe.model_spec(), recipe.seed)
@@ -76,8 +76,3 @@ def run_stages(
     scores = feed.validate(model)
     progress.best_value = scores[recipe.metric]
     return model, progress, scores
-
-
-def _log(run: Path) -> list[dict[str, float]]:
-    with RunFolder(run).log.open(newline="", encoding="utf-8") as stream:
-        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(stream)]

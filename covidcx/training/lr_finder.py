@@ -8,7 +8,6 @@ import csv
 import io
 import json
 import logging
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -136,6 +135,7 @@ def find_learning_rate(
     from covidcx.training.fit import build_model
     from covidcx.training.loop import reseed
     from covidcx.training.rows import select
+    from covidcx.training.run_folder import RunFolder
     from covidcx.training.start import check_start
     from covidcx.training.tasks import task_of
 
@@ -146,7 +146,7 @@ def find_learning_rate(
     check_start(value)
     task, folder = task_of(value), Path(out)
     rows = select(value, task, Manifest.read(manifest))
-    feed = prepare_feed(value, task, rows, Path(os.environ.get("COVIDCX_CACHE", folder.parent / ".prepared")))
+    feed = prepare_feed(value, task, rows, RunFolder(folder).cache)
     model = build_model(constant, constant.model_spec(), feed.steps, task)
     reseed(model, value.seed, 0)
     batches = _batches(feed)

@@ -4,6 +4,7 @@ import csv
 import importlib.metadata
 import io
 import json
+import os
 import platform
 import shlex
 from collections.abc import Mapping
@@ -70,6 +71,11 @@ class RunFolder:
         return self.path / "tensorboard"
 
     @property
+    def cache(self) -> Path:
+        """Where prepared images are kept: what `COVIDCX_CACHE` names, else `.prepared/` beside the run."""
+        return Path(os.environ.get("COVIDCX_CACHE", self.path.parent / ".prepared"))
+
+    @property
     def used(self) -> bool:
         """Whether a run was started here."""
         return self.recipe.exists() or self.record.exists() or self.state.exists()
@@ -124,6 +130,11 @@ class RunFolder:
             table.writeheader()
             table.writerows({k: f"{v:.7g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
         write_atomic(self.log, text.getvalue().encode())
+
+    def read_log(self) -> list[dict[str, float]]:
+        """Read the log: one dict per epoch."""
+        with self.log.open(newline="", encoding="utf-8") as stream:
+            return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(stream)]
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -7,8 +7,9 @@ import pytest
 
 from covidcx.cli import main
 from covidcx.data.phantom import write_phantom
+from covidcx.papers.chosen import chosen
 from covidcx.papers.covid_cxnet.enhancement import lesion_contrast
-from covidcx.papers.covid_cxnet.images import chosen, studies
+from covidcx.papers.covid_cxnet.images import studies
 from covidcx.papers.item import Budget, Context
 
 

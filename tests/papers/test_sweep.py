@@ -8,8 +8,8 @@ from covidcx.data.phantom import write_phantom
 from covidcx.errors import MissingDataError, RecipeError
 from covidcx.papers import trained as module
 from covidcx.papers.item import Budget, Context
-from covidcx.papers.sweep import seeds, spread, sweep, variants
-from covidcx.papers.trained import measure, trained
+from covidcx.papers.sweep import seeds, spread, sweep
+from covidcx.papers.trained import Cell, measure, train_cell, trained
 from covidcx.training import recipes
 
 pytest.importorskip("tensorflow")
@@ -54,14 +54,9 @@ def test_a_finished_run_answers_the_test_rows_and_names_its_departures(context):
 
 def test_a_run_of_another_seed_or_recipe_is_refused(context):
     with pytest.raises(RecipeError, match=r"seed 0.*seed 7.*--work"):
-        trained(context, "tiny", seed="7")
+        train_cell(context, Cell("tiny", "tiny", {"seed": "7"}))
     with pytest.raises(RecipeError, match="finished run of recipe tiny"):
-        trained(context, "also-tiny", name="tiny")
-
-
-def test_variants_get_folders_and_settings_of_their_own(context):
-    (cell,) = variants(seeds(context, "tiny", 1), "no-lungs", preprocessing__roi="none")
-    assert cell.name == "tiny-no-lungs" and cell.overrides == {"preprocessing.roi": "none"}
+        train_cell(context, Cell("also-tiny", "tiny", {}))
 
 
 def test_fewer_epochs_reach_stages_and_frozen_epochs():
@@ -75,7 +70,7 @@ def test_fewer_epochs_reach_stages_and_frozen_epochs():
 
 def test_where_nothing_may_be_trained_an_unfinished_run_is_missing_data(context):
     with pytest.raises(MissingDataError, match=r"no finished run.*--finished-only"):
-        trained(replace(context, train=False), "tiny", name="never-trained")
+        train_cell(replace(context, train=False), Cell("tiny", "never-trained", {}))
 
 
 def test_spread_is_mean_and_range():

@@ -22,14 +22,13 @@ from covidcx.papers.comit_net.protocol import (
     described,
     not_comparable,
     operating_point,
-    outputs,
     subset,
+    targets,
 )
 from covidcx.papers.comparison import Comparison, Table, attempt
 from covidcx.papers.item import Context, Item, Result
 from covidcx.papers.sweep import seeds, spread, sweep
-from covidcx.papers.trained import Trained, train_cell
-from covidcx.training import heads
+from covidcx.papers.trained import Trained, trained
 
 EMBEDDED = {
     "COMiT-Net Embedding + RDF": "rdf",
@@ -60,7 +59,7 @@ def table_4(context: Context) -> Result:
     rows, control, notes = [], [], [_KERNELS]
 
     def measure(system: str, recipe: str) -> list[Comparison]:
-        run = train_cell(context, seeds(context, recipe, 1)[0])
+        run = trained(context, recipe)
         scored = {system: covid_scores(run, _test(context))}
         if recipe == COMIT:
             scored = {**embedded_scores(run, context), **scored}
@@ -119,7 +118,7 @@ def figure_9(context: Context) -> Result:
     networks, embedded, notes = {}, {}, []
     for system, recipe in NETWORKS.items():
         try:
-            run = train_cell(context, seeds(context, recipe, 1)[0])
+            run = trained(context, recipe)
         except MissingDataError as error:
             notes.append(f"{system} left out: {error}")
             continue
@@ -164,7 +163,7 @@ def _points(run: Trained, manifest: Manifest) -> Points:
     from covidcx.models.comit_net import EMBEDDING
 
     prepared = run.prepare(manifest)
-    truth = heads.get("infection").targets(Manifest(prepared.rows, manifest.root, manifest.path), prepared)[:, 0]
+    truth = targets(prepared, manifest, "infection")[:, 0]
     known = ~np.isnan(truth)
     vectors = embeddings(run.model, prepared.images[known], EMBEDDING)
     patients = [patient for patient, kept in zip(patients_of(prepared.rows), known, strict=True) if kept]
@@ -183,7 +182,7 @@ def _control(run: Trained, context: Context) -> tuple[str, int]:
         return "no control rows", 0
     chosen = context.manifest.subset(split="control", labels=tuple(frame["label"].unique()))
     prepared = run.prepare(chosen)
-    called = outputs(run, prepared.images)["infection"][:, 0] >= operating_point(run, context)
+    called = run.outputs(prepared.images)["infection"][:, 0] >= operating_point(run, context)
     share = bootstrap_all(
         {"share": lambda w: ratio(w @ called.astype(float), w.sum(axis=1))}, patients_of(prepared.rows),
         context.budget.bootstrap, context.seed,

@@ -16,12 +16,11 @@ from covidcx.evaluation.plots import save_figure
 from covidcx.evaluation.predictions import patients_of
 from covidcx.evaluation.sheets import Panel, sheet_figure
 from covidcx.imaging.overlay import outline
-from covidcx.papers.comit_net.protocol import COMIT, SPECIFICITY, described, operating_point, outputs
+from covidcx.papers.chosen import chosen
+from covidcx.papers.comit_net.protocol import COMIT, SPECIFICITY, described, operating_point
 from covidcx.papers.comparison import Comparison, skipped
-from covidcx.papers.covid_cxnet.images import chosen
 from covidcx.papers.item import Context, Item, Result
-from covidcx.papers.sweep import seeds
-from covidcx.papers.trained import train_cell
+from covidcx.papers.trained import trained
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,11 +34,11 @@ _COUNT = 8
 
 def section_4_4(context: Context) -> Result:
     """Call every COVID-19 image that was not learnt from at a fixed threshold; show what was found and what missed."""
-    run = train_cell(context, seeds(context, COMIT, 1)[0])
+    run = trained(context, COMIT)
     threshold = operating_point(run, context)
     outside = _outside(context, (*run.recipe.train_splits, *run.recipe.val_splits))
     prepared = run.prepare(outside)
-    found = outputs(run, prepared.images)
+    found = run.outputs(prepared.images)
     called = found["infection"][:, 0] >= threshold
     source = prepared.rows["source"].fillna("unknown").str.lower().to_numpy()
     learnt = context.manifest.subset(split=list(run.recipe.train_splits), labels=("covid",))

@@ -15,13 +15,11 @@ from covidcx.explain import grad_cam
 from covidcx.explain.embeddings import embeddings, separation, tsne
 from covidcx.explain.localisation import heat_inside
 from covidcx.imaging.resize import resize_area
-from covidcx.papers.comit_net.protocol import COMIT, described, operating_point, outputs, subset
+from covidcx.papers.chosen import chosen
+from covidcx.papers.comit_net.protocol import COMIT, described, operating_point, subset, targets
 from covidcx.papers.comparison import Comparison, Table
-from covidcx.papers.covid_cxnet.images import chosen
 from covidcx.papers.item import Context, Item, Result
-from covidcx.papers.sweep import seeds
-from covidcx.papers.trained import Trained, train_cell
-from covidcx.training import heads
+from covidcx.papers.trained import Trained, trained
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,7 +33,7 @@ def figure_10(context: Context) -> Result:
     run = _comit(context)
     test = _test(context, ("covid",))
     prepared = run.prepare(test)
-    found = outputs(run, prepared.images)
+    found = run.outputs(prepared.images)
     threshold = operating_point(run, context)
     missed = found["infection"][:, 0] < threshold
     healthy = found["healthy"][:, 1] > 0.5
@@ -71,11 +69,11 @@ def figure_11(context: Context) -> Result:
     run = _comit(context)
     test = _test(context)
     prepared = run.prepare(test)
-    truth = heads.get("infection").targets(Manifest(prepared.rows, test.root, test.path), prepared)[:, 0]
+    truth = targets(prepared, test, "infection")[:, 0]
     known = ~np.isnan(truth)
     images, truth = prepared.images[known], truth[known] > 0.5
     vectors = embeddings(run.model, images, EMBEDDING)
-    called = outputs(run, images)["infection"][:, 0] >= operating_point(run, context)
+    called = run.outputs(images)["infection"][:, 0] >= operating_point(run, context)
     figure = _scatter(tsne(vectors, context.seed), truth, called)
     patients = np.asarray(patients_of(prepared.rows))[known]
     rows = [
@@ -95,7 +93,7 @@ def figure_11(context: Context) -> Result:
 def figure_12(context: Context) -> Result:
     """Draw Grad-CAM of both classifying heads; measure the share of the heat that lies inside the lungs."""
     run = _comit(context)
-    targets = {"healthy": (0, "unhealthy"), "infection": (0, "COVID-19")}
+    shown = {"healthy": (0, "unhealthy"), "infection": (0, "COVID-19")}
     panels, inside, rows = [], {}, []
     for label in ("covid", "cap", "other"):
         try:
@@ -107,15 +105,15 @@ def figure_12(context: Context) -> Result:
         for i, image in enumerate(prepared.images):
             pixels = image[..., 0] / np.float32(255)
             panels.append(Panel(pixels, label))
-            for head, (column, title) in targets.items():
+            for head, (column, title) in shown.items():
                 heat = _heat(run, prepared.images[i : i + 1], head, column)[0]
                 panels.append(heat_panel(pixels, heat, f"{title}"))
     frame = context.rows("heat inside the lungs", ("test",), column="lung_mask")
     masked = context.manifest.subset(split="test")
     masked = masked.take(masked.frame["image"].isin(frame["image"]).to_numpy())
     prepared = run.prepare(masked)
-    lungs = heads.get("lung").targets(Manifest(prepared.rows, masked.root, masked.path), prepared)[..., 0] == 1
-    for head, (column, title) in targets.items():
+    lungs = targets(prepared, masked, "lung")[..., 0] == 1
+    for head, (column, title) in shown.items():
         heat = _heat(run, prepared.images, head, column)
         inside[title] = np.array([heat_inside(h, m) for h, m in zip(heat, lungs, strict=True)])
     inside["a map that knows nothing"] = lungs.mean(axis=(1, 2))
@@ -158,7 +156,7 @@ def _scatter(points: np.ndarray, truth: np.ndarray, called: np.ndarray) -> "Figu
 
 
 def _comit(context: Context) -> Trained:
-    return train_cell(context, seeds(context, COMIT, 1)[0])
+    return trained(context, COMIT)
 
 
 def _test(context: Context, labels: tuple[str, ...] | None = None) -> Manifest:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from covidcx.evaluation.roc import threshold_at_specificity
 from covidcx.papers.item import Context
 from covidcx.papers.trained import Trained
 from covidcx.training import heads
+
+if TYPE_CHECKING:
+    from covidcx.data.cache import PreparedSet
 
 COMIT = "comit-net"
 NETWORKS = {
@@ -24,7 +28,6 @@ NETWORKS = {
 """Recipe of every network of Table 4, by the table's name."""
 SPECIFICITY = 0.9
 """Where the paper operates (sections 4.2 and 4.4)."""
-_BATCH = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,20 +67,16 @@ def subset(context: Context, what: str, splits: Sequence[str], head: str | None 
     return chosen.take(known)
 
 
-def outputs(run: Trained, images: np.ndarray) -> dict[str, np.ndarray]:
-    """Return a network's answers to prepared images, uint8 N x H x W x C, by output; float32."""
-    parts = [
-        run.model.predict_on_batch(images[start : start + _BATCH].astype(np.float32) / np.float32(255))
-        for start in range(0, len(images), _BATCH)
-    ]
-    return {name: np.concatenate([np.asarray(part[name], np.float32) for part in parts]) for name in parts[0]}
+def targets(prepared: "PreparedSet", manifest: Manifest, head: str) -> np.ndarray:
+    """Return a head's targets of prepared rows of a manifest; NaN where they are unknown."""
+    return heads.get(head).targets(Manifest(prepared.rows, manifest.root, manifest.path), prepared)
 
 
 def covid_scores(run: Trained, manifest: Manifest) -> Scored:
     """Return a network's COVID-19 sigmoid (task 4) on rows of which it is known whether they show COVID-19."""
     prepared = run.prepare(manifest)
-    score = outputs(run, prepared.images)["infection"][:, 0]
-    truth = heads.get("infection").targets(Manifest(prepared.rows, manifest.root, manifest.path), prepared)[:, 0]
+    score = run.outputs(prepared.images)["infection"][:, 0]
+    truth = targets(prepared, manifest, "infection")[:, 0]
     known = ~np.isnan(truth)
     patients = [patient for patient, kept in zip(patients_of(prepared.rows), known, strict=True) if kept]
     return Scored(truth[known] > 0.5, score[known].astype(np.float64), patients)

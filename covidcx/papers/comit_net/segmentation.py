@@ -13,13 +13,11 @@ from covidcx.evaluation.plots import save_figure
 from covidcx.evaluation.predictions import patients_of
 from covidcx.evaluation.sheets import Panel, sheet_figure
 from covidcx.imaging.overlay import outline
-from covidcx.papers.comit_net.protocol import COMIT, described, not_comparable, outputs, subset
+from covidcx.papers.chosen import chosen
+from covidcx.papers.comit_net.protocol import COMIT, described, not_comparable, subset, targets
 from covidcx.papers.comparison import Comparison, Table, attempt
-from covidcx.papers.covid_cxnet.images import chosen
 from covidcx.papers.item import Context, Item, Result
-from covidcx.papers.sweep import seeds
-from covidcx.papers.trained import Trained, train_cell
-from covidcx.training import heads
+from covidcx.papers.trained import Trained, trained
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -79,7 +77,7 @@ def _compared(
 
     def measure(system: str) -> list[Comparison]:
         stem = SYSTEMS[system]
-        run = train_cell(context, seeds(context, stem if stem == COMIT else f"{stem}-{head}", 1)[0])
+        run = trained(context, stem if stem == COMIT else f"{stem}-{head}")
         prepared, truth, found = _masks(run, test, head)
         patients = patients_of(prepared.rows)
         metrics = pixel_metrics(count_pixels(found, truth), patients, context.budget.bootstrap, context.seed)
@@ -104,9 +102,8 @@ def _compared(
 def _masks(run: Trained, test: Manifest, head: str) -> tuple[PreparedSet, np.ndarray, np.ndarray]:
     """Return prepared rows, true masks and probabilities, N x H x W on the network's grid."""
     prepared = run.prepare(test)
-    kept = Manifest(prepared.rows, test.root, test.path)
-    truth = heads.get(head).targets(kept, prepared)[..., 0]
-    return prepared, truth, outputs(run, prepared.images)[head][..., -1]
+    truth = targets(prepared, test, head)[..., 0]
+    return prepared, truth, run.outputs(prepared.images)[head][..., -1]
 
 
 def _sheet(

@@ -17,13 +17,13 @@ from covidcx.imaging import Preprocessing, prepare
 from covidcx.papers.comparison import Comparison, attempt
 from covidcx.papers.covid_cxnet.images import Study
 from covidcx.papers.item import Context, Item, Result
+from covidcx.papers.trained import outputs_of
 
 if TYPE_CHECKING:
     from covidcx.models.weights import ImportedWeights
 
 SIZE = 224
 PREPROCESSING = Preprocessing(size=(SIZE, SIZE), channels=("original",) * 3)
-_BATCH = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,12 +40,7 @@ class CheXNet:
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """Return float64 N x outputs for prepared images, uint8 N x H x W x 3."""
-        model = self.weights.model
-        parts = [
-            np.asarray(model.predict_on_batch(images[i : i + _BATCH].astype(np.float32) / 255.0)["probabilities"])
-            for i in range(0, len(images), _BATCH)
-        ]
-        return np.concatenate(parts).astype(np.float64)
+        return outputs_of(self.weights.model, images)["probabilities"].astype(np.float64)
 
     def index(self, finding: str) -> int:
         """Return the column of a finding."""

@@ -1,7 +1,5 @@
 """Figures 9, 11 and 13: learning curves and ROC of the base models and of DenseNet-121 from ImageNet."""
 
-import csv
-
 import numpy as np
 
 from covidcx.data.splits import split_hash
@@ -31,9 +29,8 @@ _NO_TRAINING_ACCURACY = "Accuracy is that of the validation images; on training 
 
 def log_of(run: Trained) -> dict[str, list[float]]:
     """Return a run's log: one list per column, one value per epoch."""
-    with run.folder.log.open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
-    return {name: [float(row[name]) for row in rows] for name in rows[0]} if rows else {}
+    rows = run.folder.read_log()
+    return {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
 
 
 def fluctuation(values: list[float]) -> float:

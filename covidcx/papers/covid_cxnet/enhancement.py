@@ -17,8 +17,9 @@ from covidcx.evaluation.sheets import Panel, sheet_figure
 from covidcx.imaging import LungROI, equalize, equalize_adaptive, equalize_beasf, equalize_clahe, resize_area, to_uint8
 from covidcx.imaging.overlay import outline
 from covidcx.imaging.roi import SEGMENTER_SIZE, bounding_box, grow, segmenter_input
+from covidcx.papers.chosen import chosen
 from covidcx.papers.comparison import Comparison, attempt
-from covidcx.papers.covid_cxnet.images import SEGMENTER, Study, chosen, studies
+from covidcx.papers.covid_cxnet.images import SEGMENTER, Study, studies
 from covidcx.papers.item import Context, Item, Result
 
 Enhance = Callable[[np.ndarray], np.ndarray]

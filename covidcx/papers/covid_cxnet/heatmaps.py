@@ -11,11 +11,12 @@ from covidcx.evaluation.plots import save_figure
 from covidcx.evaluation.sheets import Panel, heat_panel, sheet_figure, signed_overlay
 from covidcx.explain import heat_inside, lime_map
 from covidcx.imaging.overlay import LUNG_COLOUR, outline
+from covidcx.papers.chosen import chosen
 from covidcx.papers.comparison import Comparison, attempt, skipped
 from covidcx.papers.covid_cxnet.chexnet import chexnet_heat, chexnet_of
 from covidcx.papers.covid_cxnet.confusion import NAMES
 from covidcx.papers.covid_cxnet.curves import plain_value
-from covidcx.papers.covid_cxnet.images import Study, chosen, studies
+from covidcx.papers.covid_cxnet.images import Study, studies
 from covidcx.papers.covid_cxnet.measures import TITLES, Looking, measured, probability_of
 from covidcx.papers.covid_cxnet.models import BASE_V1, BASE_V2, CXNET_V1, CXNET_V2, FLAT, Model, run_of, start_of
 from covidcx.papers.item import Context, Item, Result

@@ -9,8 +9,9 @@ from covidcx.data.splits import split_hash
 from covidcx.errors import MissingDataError, WeightsError
 from covidcx.evaluation.intervals import Interval
 from covidcx.explain import grad_cam, lime_map, randomisation_agreement
+from covidcx.papers.chosen import chosen
 from covidcx.papers.comparison import Comparison, Table, skipped
-from covidcx.papers.covid_cxnet.images import chosen, studies
+from covidcx.papers.covid_cxnet.images import studies
 from covidcx.papers.covid_cxnet.measures import TITLES, Looking, measured, probability_of
 from covidcx.papers.covid_cxnet.models import (
     BASE_V1,
@@ -101,9 +102,9 @@ def _row(context: Context, model: Model) -> tuple[list[Comparison], tuple[str, .
     ]
     found += [context.judge(model.name, TITLES[name], None, looked[name]) for name in _LOOKED if name in looked]
     images = sum(sum(labels.values()) for labels in read_json(run.folder.record)["data"]["rows"].values())
-    shown = [_bracketed(looked[name]) if name in looked else "-" for name in _SHORT]
+    shown = [str(looked[name]) if name in looked else "-" for name in _SHORT]
     paper = _published(model)
-    cells_ = (*paper[:2], images, *paper[2:6], _bracketed(accuracy), paper[6], _bracketed(f1), *shown)
+    cells_ = (*paper[:2], images, *paper[2:6], accuracy, paper[6], f1, *shown)
     told = [f"{model.name}: {start_of(run)} start, {run.recipe.preprocessing.size[0]} px, best epoch "
             f"{run.best['epoch']} of {epochs_of(run)}"]  # fmt: skip
     told += (
@@ -144,10 +145,6 @@ def _published(model: Model) -> tuple[str, ...]:
         model.name, str(model.images), "yes" if model.pediatric else "no", "yes" if model.lungs else "no", model.epochs,
         f"{model.accuracy:.4f} ({low:.4f} to {high:.4f})", f"{model.f1:.2f}",
     )  # fmt: skip
-
-
-def _bracketed(value: Interval) -> str:
-    return str(value)
 
 
 def shortcuts(context: Context) -> Result:

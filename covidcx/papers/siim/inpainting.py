@@ -8,8 +8,8 @@ from covidcx.evaluation.intervals import bootstrap, ratio
 from covidcx.evaluation.plots import add_disclaimer, save_figure
 from covidcx.papers.item import Context, Item, Result
 from covidcx.papers.pretrained import pretrained
-from covidcx.papers.trained import cache_folder
 from covidcx.training.reconstruct import Reconstruction, reconstruct
+from covidcx.training.run_folder import RunFolder
 
 KINDS = {"inpainting-centre": "(a) centre mask", "inpainting": "(b) targeted left and right masks"}
 _SHOWN, _TILE = 3, 2.0
@@ -59,7 +59,7 @@ def figure_2(context: Context) -> Result:
     comparisons, shown = [], {}
     for name, run in runs.items():
         test = context.manifest.subset(split="test")
-        done = prepare_manifest(test, run.recipe.preprocessing, cache_folder(run.out))
+        done = prepare_manifest(test, run.recipe.preprocessing, RunFolder(run.out).cache)
         found = reconstruct(run, done.images, context.seed)
         ours, mean = found.error(found.output), found.error(found.masked)
         share = bootstrap(
