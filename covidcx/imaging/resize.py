@@ -142,11 +142,9 @@ def _between(table: np.ndarray, edges: _Edges) -> np.ndarray:
     """Read a table's rows at edges that may lie within a pixel, where sums are linear."""
     if not edges.part.any():
         return table[edges.whole[0] : edges.whole[-1] + 1 : max(1, edges.whole[1] - edges.whole[0])]
-    lower, upper = table[edges.whole], table[np.minimum(edges.whole + 1, edges.length)].astype(np.float64, copy=False)
-    upper -= lower
-    upper *= edges.part[:, None]
-    upper += lower
-    return upper
+    pairs = table[np.stack([edges.whole, np.minimum(edges.whole + 1, edges.length)], axis=1)]
+    # One product a row of the result reads and writes everything once.
+    return np.matmul(np.stack([1.0 - edges.part, edges.part], axis=1)[:, None], pairs)[:, 0]
 
 
 def to_uint8(image: np.ndarray) -> np.ndarray:
@@ -158,4 +156,5 @@ def to_uint8(image: np.ndarray) -> np.ndarray:
     Returns:
         uint8, same shape.
     """
-    return np.floor(np.clip(image, 0.0, 1.0) * 255.0 + 0.500001).astype(np.uint8)
+    # What is not negative is rounded down by the conversion itself.
+    return (np.clip(image, 0.0, 1.0) * 255.0 + 0.500001).astype(np.uint8)
