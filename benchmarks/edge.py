@@ -144,13 +144,18 @@ def main() -> None:
         networks = bare_networks(bundle)
         edge, keras = edge_path(bundle), keras_path(arguments.original)
         for file in files[:3]:
-            found = median_ms(
-                {"bare": networks, EDGE: lambda f=file: edge(f), KERAS: lambda f=file: keras(f)}, arguments.rounds
-            )
+            pair = {"bare": networks, EDGE: lambda f=file: edge(f)}
+            found = median_ms(pair | {KERAS: lambda f=file: keras(f)}, arguments.rounds)
             print(
                 f"{file.name}: edge {found[EDGE]:.1f} ms, bare networks {found['bare']:.1f} ms "
                 f"(edge / bare {found[EDGE] / found['bare']:.2f}), Keras predict {found[KERAS]:.1f} ms "
                 f"(Keras / edge {found[KERAS] / found[EDGE]:.1f})"
+            )
+            # A unit runs no Keras between two files, which clears the processor's caches.
+            alone = median_ms(pair, arguments.rounds)
+            print(
+                f"    without Keras between: edge {alone[EDGE]:.1f} ms, bare networks {alone['bare']:.1f} ms "
+                f"(edge / bare {alone[EDGE] / alone['bare']:.2f})"
             )
         started = {kind: cold(kind, name, files[0], arguments.cold_rounds)
                    for kind, name in ((EDGE, bundle), (KERAS, arguments.original))}  # fmt: skip

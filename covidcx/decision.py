@@ -32,7 +32,7 @@ def calibrate(probabilities: np.ndarray, temperature: float) -> np.ndarray:
         raise BundleError(f"temperature must be positive, received {temperature}")
     if values.shape[1] == 1:
         values = np.concatenate([1.0 - values, values], axis=1)
-    logits = np.log(np.clip(values, 1e-30, None)) / temperature
+    logits = np.log(np.maximum(values, 1e-30)) / temperature
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
 
@@ -77,14 +77,14 @@ def decide(
     values = np.asarray(probabilities, dtype=np.float64)
     if values.ndim != 2 or values.shape[1] != len(labels):
         raise BundleError(f"expected N x {len(labels)} probabilities for the labels {labels}, received {values.shape}")
-    thresholds = np.full(len(labels), np.nan)
+    thresholds = np.full(len(labels), np.inf)
     for label, point in operating_points.items():
         if label not in labels:
             raise BundleError(f"operating point for the unknown label {label!r}.{did_you_mean(label, labels)}")
         thresholds[list(labels).index(label)] = float(point["threshold"])
-    free = np.isnan(thresholds)
+    free = np.array([label not in operating_points for label in labels])
     rest = np.where(free if free.any() else np.ones_like(free), values, -1.0).argmax(axis=1)
-    reached = np.where(free, -np.inf, values - np.nan_to_num(thresholds))
+    reached = values - thresholds
     best = reached.argmax(axis=1)
     called = np.where(reached.max(axis=1, initial=-np.inf) >= 0, best, rest)
     return [labels[index] for index in called]

@@ -50,9 +50,10 @@ RESULTS = {
     },
     DEPLOY: {
         "result-finding": "image/png",
-        "result-export": "models/covid-cxnet/1",
+        "result-export": "models/comit-net/1",
         "result-served": "normal 0.",
-        "result-tflite": "covid-cxnet: ",
+        "result-tflite": "comit-net: largest difference",
+        "result-sizes": "'quantize': 'int8'",
         "result-one-answer": "image/png",
     },
 }

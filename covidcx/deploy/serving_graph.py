@@ -10,13 +10,16 @@ import numpy as np
 import tensorflow as tf
 
 from covidcx.bundle import Bundle
-from covidcx.deploy.graph import prepare_graph, resize_area_graph, restore_graph, segmenter_input_graph
+from covidcx.deploy.graph import mostly_graph, prepare_graph, resize_area_graph, restore_graph, segmenter_input_graph
 from covidcx.deploy.graph_decode import decode_graph
+from covidcx.deploy.graph_gradcam import GradCam
 from covidcx.deploy.write import deployed
 from covidcx.errors import BundleError
 from covidcx.imaging.roi import NO_LUNGS, SEGMENTER_SIZE, VAGUE_LUNGS, enhancement_of_channel
 
 WEIGHTS_FILE = "weights.h5"
+DISEASE = ("disease", "opacity")
+"""Outputs that mark disease, as `covidcx.edge.runtime` looks for them; the first that a network has counts."""
 MAP_SIDE = SEGMENTER_SIZE
 """Side of the maps that `predict_tensor` and `explain` return; they cover the whole image, whatever its shape."""
 
@@ -28,25 +31,28 @@ class _Flat(NamedTuple):
     shapes: tf.Tensor
 
 
+class _Maps(NamedTuple):
+    """Probabilities of a batch on the network's grid, the pictures' shapes, and which part of each they cover."""
+
+    probability: tf.Tensor
+    shapes: tf.Tensor
+    boxes: tf.Tensor
+
+
 class ServingGraph:
     """The signatures of a classifier bundle.
 
     Args:
-        bundle: of task `classify`.
+        bundle: of task `classify` or `multi`.
 
     Raises:
-        BundleError: the bundle is of another task.
+        BundleError: the bundle is of another task, or no heat map can be made for it.
     """
 
     def __init__(self, bundle: Bundle) -> None:
         from covidcx.models import restore
 
-        if bundle.task == "multi":
-            raise BundleError(
-                f"bundle {bundle.name!r} has several heads, which a SavedModel for serving does not carry yet; run it "
-                "with covidcx predict, or export it with --to tflite"
-            )
-        if bundle.task != "classify":
+        if not bundle.classifies:
             raise BundleError(
                 f"bundle {bundle.name!r} is of task {bundle.task!r}; a SavedModel for serving is made of a classifier "
                 "such as covid-cxnet, which brings its lung segmenter along"
@@ -55,6 +61,11 @@ class ServingGraph:
         self.classifier = deployed(bundle.model["name"], restore(bundle.model, bundle.path(WEIGHTS_FILE)))
         self.segmenter = self._restored(self._segmenter_bundle)
         self.gate = self._restored(self._gate_bundle)
+        outputs = self.classifier.output
+        # A network with a heat map of its own needs no gradients.
+        self._explained = self.classifier if "heatmap" in outputs else GradCam(bundle, self.classifier)
+        self._own_lungs = self.segmenter is None and "lung" in outputs
+        self._disease = next((name for name in DISEASE if name in outputs), None)
 
     @property
     def models(self) -> list[Any]:
@@ -71,10 +82,14 @@ class ServingGraph:
             `classes` (string, N x K), `probabilities` (float32, N x K, calibrated), `label` (string, N, the class at
             the operating point), `refused` (bool, N), `refusal_score` (float32, N, 0 good to 1 bad: how little
             this looks like an upright frontal chest radiograph), `lung_area` and `lung_certainty` (float32, N),
-            `lungs_png_bytes` (string, N: the lung mask in the picture's own pixels, 0 and 255).
+            `lungs_png_bytes` (string, N: the lung mask in the picture's own pixels, 0 and 255), and the same of what
+            a network marks as diseased: `disease_png_bytes`.
         """
-        flat = _decode(image_bytes)
-        return self._answer(flat, png=True)[1]
+        outputs, masks = self._answer(_decode(image_bytes))
+        png = tf.TensorSpec([], tf.string)
+        return outputs | {
+            f"{name}_png_bytes": tf.map_fn(_encoded_mask, maps, fn_output_signature=png) for name, maps in masks.items()
+        }
 
     def predict_tensor(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
         """Answer for pixels.
@@ -83,15 +98,15 @@ class ServingGraph:
             image: float32, N x H x W, 0 = black to 1 = white.
 
         Returns:
-            As `serving_default`, with `lungs` (bool, N x H x W) instead of the PNG bytes.
+            As `serving_default`, with `lungs` and `disease` (bool, N x H x W) instead of the PNG bytes.
         """
         shape = tf.shape(image, out_type=tf.int64)
         flat = _Flat(
             tf.RaggedTensor.from_tensor(tf.reshape(image, [shape[0], -1])), tf.tile(shape[None, 1:], [shape[0], 1])
         )
-        found, outputs = self._answer(flat)
-        lungs = tf.image.resize(found[..., None], tf.cast(shape[1:], tf.int32), method="bilinear")[..., 0] > 0.5
-        return {**outputs, "lungs": lungs}
+        outputs, masks = self._answer(flat)
+        whole = tf.TensorSpec([None, None], tf.bool)
+        return outputs | {name: tf.map_fn(_mask, maps, fn_output_signature=whole) for name, maps in masks.items()}
 
     def explain(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """Answer for picture files, with Grad-CAM of the called class.
@@ -100,42 +115,42 @@ class ServingGraph:
             image_bytes: as for `serving_default`.
 
         Returns:
-            As `serving_default`, with `heatmap` (float32, N x 256 x 256, at least 0, over the whole picture) and
-            `lungs` (bool, N x 256 x 256) instead of the PNG bytes.
+            As `serving_default`, with `heatmap` (float32, N x 256 x 256, at least 0, over the whole picture), `lungs`
+            and `disease` (bool, N x 256 x 256) instead of the PNG bytes.
         """
-        flat = _decode(image_bytes)
-        found, outputs = self._answer(flat, heat=True)
-        return {**outputs, "lungs": found > 0.5}
+        outputs, masks = self._answer(_decode(image_bytes), heat=True)
+        small = tf.TensorSpec([MAP_SIDE] * 2, tf.bool)
+        return outputs | {name: tf.map_fn(_small_mask, maps, fn_output_signature=small) for name, maps in masks.items()}
 
     def _restored(self, bundle: Bundle | None) -> Any:
         from covidcx.models import restore
 
         return None if bundle is None else restore(bundle.model, bundle.path(WEIGHTS_FILE))
 
-    def _answer(
-        self, flat: _Flat, *, heat: bool = False, png: bool = False
-    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """Return lung probabilities, float32 N x 256 x 256, and the outputs that every signature has."""
-        probability = self._lungs(flat)
+    def _answer(self, flat: _Flat, *, heat: bool = False) -> tuple[dict[str, tf.Tensor], dict[str, _Maps]]:
+        """Return the outputs that every signature has, and probabilities of what is marked, by name."""
+        found = self._segmented(flat)
         image_type = tf.TensorSpec((*self.bundle.preprocessing.size, len(self.bundle.preprocessing.channels)), tf.uint8)
-        images, boxes, areas, masks = tf.map_fn(
-            lambda one: self._prepare(*one, png),
-            (flat.pixels, flat.shapes, probability),
-            fn_output_signature=(
-                image_type, tf.TensorSpec([4], tf.int64), tf.TensorSpec([], tf.float32), tf.TensorSpec([], tf.string)
-            ),
-        )  # fmt: skip
-        answered = self.classifier(_network(images), training=False)
+        images, boxes = tf.map_fn(
+            lambda one: self._prepare(*one),
+            (flat.pixels, flat.shapes, found),
+            fn_output_signature=(image_type, tf.TensorSpec([4], tf.int64)),
+        )
+        answered = self._explained(_network(images)) if heat else self.classifier(_network(images), training=False)
         probabilities = calibrate_graph(answered["probabilities"], self.bundle.temperature)
         called = decide_graph(probabilities, self.bundle)
         classes = tf.constant(self.bundle.labels)
-        inside = probability > 0.5
-        certainty = tf.math.divide_no_nan(
-            tf.reduce_sum(tf.where(inside, probability, 0.0), axis=[1, 2]),
-            tf.reduce_sum(tf.cast(inside, tf.float32), axis=[1, 2]),
+        zeros = tf.zeros_like(flat.shapes[:, 0])
+        whole = tf.stack([zeros, flat.shapes[:, 0], zeros, flat.shapes[:, 1]], axis=1)
+        lungs = _Maps(answered["lung"][..., -1] if self._own_lungs else found, flat.shapes, whole)
+        areas = tf.map_fn(
+            lambda one: tf.reduce_mean(tf.cast(_mask(one), tf.float32)),
+            lungs,
+            fn_output_signature=tf.TensorSpec([], tf.float32),
         )
+        certainty = _certainty(lungs.probability)
         refused, score = self._refusal(flat)
-        if self.segmenter is not None:
+        if self.segmenter is not None or self._own_lungs:
             refused = refused | (areas < NO_LUNGS) | (certainty < VAGUE_LUNGS)
         outputs = {
             "classes": tf.tile(classes[None], [tf.shape(probabilities)[0], 1]),
@@ -146,8 +161,6 @@ class ServingGraph:
             "lung_area": areas,
             "lung_certainty": certainty,
         }
-        if png:
-            outputs["lungs_png_bytes"] = masks
         if heat:
             maps = answered["heatmap"]
             if maps.shape[-1] == 1 and len(self.bundle.labels) == 2:
@@ -155,11 +168,15 @@ class ServingGraph:
                 maps = tf.concat([tf.zeros_like(maps), maps], axis=-1)
             maps = tf.gather(tf.transpose(maps, [0, 3, 1, 2]), called, axis=1, batch_dims=1)
             outputs["heatmap"] = tf.map_fn(
-                _restored_map, (maps, flat.shapes, boxes), fn_output_signature=tf.TensorSpec([MAP_SIDE] * 2, tf.float32)
+                _small_map, (maps, flat.shapes, boxes), fn_output_signature=tf.TensorSpec([MAP_SIDE] * 2, tf.float32)
             )
-        return probability, outputs
+        masks = {"lungs": lungs}
+        if self._disease is not None:
+            masks["disease"] = _Maps(answered[self._disease][..., -1], flat.shapes, boxes)
+        return outputs, masks
 
-    def _lungs(self, flat: _Flat) -> tf.Tensor:
+    def _segmented(self, flat: _Flat) -> tf.Tensor:
+        """Return the segmenter's lung probabilities, float32 N x 256 x 256; all one without a segmenter."""
         side = SEGMENTER_SIZE
         if self.segmenter is None:
             return tf.ones([tf.shape(flat.shapes)[0], side, side])
@@ -171,17 +188,13 @@ class ServingGraph:
         )
         return self.segmenter(_network(images[..., None]), training=False)["lung"][..., 0]
 
-    def _prepare(
-        self, flat: tf.Tensor, shape: tf.Tensor, probability: tf.Tensor, png: bool
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Return the classifier's image, its box, the lungs' share of the picture, and their mask as PNG bytes."""
-        resized = tf.image.resize(probability[..., None], tf.cast(shape, tf.int32), method="bilinear", antialias=False)
-        mask = resized[..., 0] > 0.5
-        area = tf.reduce_mean(tf.cast(mask, tf.float32))
-        found = None if self.segmenter is None else mask
-        prepared = prepare_graph(tf.reshape(flat, shape), self.bundle.preprocessing, found)
-        encoded = tf.io.encode_png(tf.cast(mask, tf.uint8)[..., None] * 255) if png else tf.constant(b"")
-        return prepared.image, prepared.box, area, encoded
+    def _prepare(self, flat: tf.Tensor, shape: tf.Tensor, probability: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the classifier's image and its box."""
+        lungs = None
+        if self.segmenter is not None:
+            lungs = _mask((probability, shape, tf.stack([0, shape[0], 0, shape[1]])))
+        prepared = prepare_graph(tf.reshape(flat, shape), self.bundle.preprocessing, lungs)
+        return prepared.image, prepared.box
 
     def _refusal(self, flat: _Flat) -> tuple[tf.Tensor, tf.Tensor]:
         """Return whether the gate refuses and its score, N each."""
@@ -254,7 +267,27 @@ def _network(images: tf.Tensor) -> tf.Tensor:
     return tf.cast(images, tf.float32) / np.float32(255.0)
 
 
-def _restored_map(one: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tf.Tensor:
+def _certainty(probability: tf.Tensor) -> tf.Tensor:
+    """Return the mean probability inside each mask: float32, N."""
+    inside = probability > 0.5
+    total = tf.reduce_sum(tf.where(inside, probability, 0.0), axis=[1, 2])
+    return tf.math.divide_no_nan(total, tf.reduce_sum(tf.cast(inside, tf.float32), axis=[1, 2]))
+
+
+def _mask(one: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tf.Tensor:
+    """Return a mask in the picture's own pixels: bool, H x W."""
+    return restore_graph(*one) > 0.5
+
+
+def _encoded_mask(one: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tf.Tensor:
+    return tf.io.encode_png(tf.cast(_mask(one), tf.uint8)[..., None] * 255)
+
+
+def _small_mask(one: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tf.Tensor:
+    return mostly_graph(_mask(one), MAP_SIDE, MAP_SIDE)
+
+
+def _small_map(one: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tf.Tensor:
     heat, shape, box = one
     whole = restore_graph(tf.maximum(heat, 0.0), shape, box)
     return tf.cast(resize_area_graph(whole, MAP_SIDE, MAP_SIDE), tf.float32)

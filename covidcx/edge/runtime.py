@@ -129,7 +129,7 @@ class Predictor:
             radiograph, name = read(image), Path(image).name
         pixels = SummedImage(radiograph.pixels)
         frontal = None if self.gate is None else self.gate.check(pixels)
-        lungs, warnings = self._find_lungs(pixels)
+        lungs, area, warnings = self._find_lungs(pixels)
         prepared = prepare(pixels, self.bundle.preprocessing, lungs)
         if not prepared.geometry.lungs_found:
             warnings += ("the lungs are too scattered to crop to; the whole image was used",)
@@ -140,7 +140,8 @@ class Predictor:
         own = {name: prepared.geometry.restore(outputs[name][0, ..., -1]) for name in OWN_MASKS if name in outputs}
         if lungs is None and "lung" in own:
             lungs = own["lung"] > 0.5
-            warnings += _checked(lungs, outputs["lung"][0, ..., -1])
+            area, remarks = _checked(lungs, outputs["lung"][0, ..., -1])
+            warnings += remarks
         marked = own.get("disease", own.get("opacity"))
         disease = None if marked is None else marked > 0.5
         if heat is None and disease is not None:
@@ -153,7 +154,7 @@ class Predictor:
             label=label,
             probabilities={key: float(p) for key, p in zip(self.bundle.labels, probabilities[0], strict=True)},
             frontal=None if frontal is None else round(frontal, 4),
-            lung_area=None if lungs is None else round(_share(lungs), 4),
+            lung_area=None if area is None else round(area, 4),
             view=radiograph.view,
             bundle=self.bundle.name,
             seconds=round(time.perf_counter() - start, 3),
@@ -162,14 +163,14 @@ class Predictor:
         )
         return Analysis(finding, radiograph, lungs, heat, disease)
 
-    def _find_lungs(self, pixels: SummedImage) -> tuple[np.ndarray | None, tuple[str, ...]]:
-        """Return the lungs, bool H x W, and remarks on them.
+    def _find_lungs(self, pixels: SummedImage) -> tuple[np.ndarray | None, float | None, tuple[str, ...]]:
+        """Return the lungs, bool H x W, their share of the image, and remarks on them.
 
         Raises:
             UnsupportedImageError: there are none, or the segmenter is only guessing.
         """
         if self._segmenter is None:
-            return None, ()
+            return None, None, ()
         seen: list[np.ndarray] = []
 
         def segment(image: np.ndarray) -> np.ndarray:
@@ -177,7 +178,7 @@ class Predictor:
             return seen[-1]
 
         lungs = segment_lungs(pixels, segment, enhancement_of_channel(self.segmenter.preprocessing.channels[0]))
-        return lungs, _checked(lungs, seen[0].reshape(seen[0].shape[1:3]))
+        return lungs, *_checked(lungs, seen[0].reshape(seen[0].shape[1:3]))
 
     def _restore_heat(
         self, maps: np.ndarray | None, label: str, prepared: Prepared
@@ -234,42 +235,44 @@ def _check_enhancement(bundle: Bundle, segmenter: Bundle) -> None:
         )
 
 
-def _share(mask: np.ndarray) -> float:
-    """Return the share of a mask that is set; ten times as fast as its mean."""
-    return np.count_nonzero(mask) / mask.size
+def _checked(lungs: np.ndarray, probability: np.ndarray) -> tuple[float, tuple[str, ...]]:
+    """Return the lungs' share of the image and remarks on them.
 
-
-def _checked(lungs: np.ndarray, probability: np.ndarray) -> tuple[str, ...]:
-    """Return remarks on the lungs, bool H x W, found in a probability, float32 on the network's grid.
+    Args:
+        lungs: bool, H x W.
+        probability: float32, on the network's grid: what they were found in.
 
     Raises:
         UnsupportedImageError: there are none, or what found them is only guessing.
     """
-    area = _share(lungs)
+    # All that is asked of the mask, in one pass over it.
+    columns = cv2.reduce(lungs.view(np.uint8), 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S)[0]
+    area = int(columns.sum()) / lungs.size
     if area < NO_LUNGS:
         raise UnsupportedImageError(
             f"no lungs found: they cover {area:.1%} of the image, at least {NO_LUNGS:.0%} is expected; "
             "give a frontal chest radiograph"
         )
-    probability = np.ascontiguousarray(probability)
-    certainty = cv2.mean(probability, mask=(probability > 0.5).view(np.uint8))[0]
+    inside = probability > 0.5
+    certainty = float(np.vdot(probability, inside)) / max(np.count_nonzero(inside), 1)
     if certainty < VAGUE_LUNGS:
         raise UnsupportedImageError(
             f"no clear lungs found: what looks like lung does so with a mean probability of {certainty:.2f}, at "
             f"least {VAGUE_LUNGS:.2f} is expected; give an upright frontal chest radiograph"
         )
-    return _lung_warnings(lungs, area, certainty)
+    return area, _lung_warnings(columns, area, certainty)
 
 
-def _lung_warnings(lungs: np.ndarray, area: float, certainty: float) -> tuple[str, ...]:
+def _lung_warnings(columns: np.ndarray, area: float, certainty: float) -> tuple[str, ...]:
+    """Return remarks on lungs of which the number of pixels in each column is given."""
     found = []
     if area < SMALL_LUNGS:
         found.append(f"the lungs cover only {area:.1%} of the image; is it a frontal chest radiograph?")
     if certainty < UNSURE_LUNGS:
         found.append(f"the lungs are hard to make out (mean probability {certainty:.2f}); check the outline")
-    columns = np.flatnonzero(lungs.any(axis=0))
-    middle = (int(columns[0]) + int(columns[-1]) + 1) // 2
-    left = np.count_nonzero(lungs[:, :middle]) / np.count_nonzero(lungs)
+    occupied = np.flatnonzero(columns)
+    middle = (int(occupied[0]) + int(occupied[-1]) + 1) // 2
+    left = int(columns[:middle].sum()) / int(columns.sum())
     if min(left, 1.0 - left) < ONE_SIDED:
         found.append("lung was found on one side only")
     return tuple(found)

@@ -13,13 +13,15 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
+from pydicom.filereader import read_dataset, read_partial
 from pydicom.pixels import get_decoder
+from pydicom.tag import Tag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
 from covidcx.errors import UnreadableImageError, UnsupportedImageError
@@ -35,7 +37,8 @@ log = logging.getLogger(__name__)
 # The most pixels that are read, of 16 bits, take 191 MiB.
 MAX_INFLATED_BYTES = 256 * 2**20
 
-_ELEMENTS = [
+# As numbers: pydicom compares every element of a file with them, and its own tags compare in Python.
+_ELEMENTS = [int(Tag(keyword)) for keyword in (
     "SOPClassUID", "Modality", "ConversionType", "PresentationIntentType", "PatientAge", "PatientSex",
     "AnatomicalOrientationType", "BodyPartExamined", "AnatomicRegionSequence", "ViewPosition", "ViewCodeSequence",
     "PatientOrientation", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "ImagerPixelSpacing",
@@ -44,7 +47,8 @@ _ELEMENTS = [
     "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "VOILUTSequence",
     "WindowCenter", "WindowWidth", "VOILUTFunction", "PresentationLUTShape", "ExtendedOffsetTable",
     "ExtendedOffsetTableLengths", "FloatPixelData", "DoubleFloatPixelData", "PixelData",
-]  # fmt: skip
+)]  # fmt: skip
+_PIXELS = {int(Tag(keyword)) for keyword in ("FloatPixelData", "DoubleFloatPixelData", "PixelData")}
 
 # Functional groups of one frame and what the reader takes from them (PS3.3 C.7.6.16.2).
 _GROUPS = {
@@ -89,15 +93,16 @@ def read_dicom(path: Path, window: int | None = 0) -> Radiograph:
     Source: DICOM PS3.3 C.7.6.1 (orientation), C.7.6.3 (pixels), C.7.6.16 (functional groups), C.8.1 (CR), C.8.6 (SC),
         C.8.11 (DX), C.11.1 and C.11.2 (look-up tables).
     """
-    with quiet():
-        _check_deflated(path)
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_ELEMENTS, force=True)
+    with quiet(), path.open("rb") as stream:
+        _check_deflated(stream)
+        stream.seek(0)
+        header = read_partial(stream, lambda tag, *_: tag in _PIXELS, force=True, specific_tags=_ELEMENTS)
         _lift_groups(header)
         modality = check_kind(header)
         view = check_view(header)
         turn = turn_of_patient([str(text) for text in _several(header.get("PatientOrientation"))])
         _check_pixels(header, path)
-        words, shift = _decode(pydicom.dcmread(path, specific_tags=_ELEMENTS, force=True))
+        words, shift = _decode(header, stream)
         pixels = _colour(words, window) if words.ndim == 3 else look_up(grey_table(header, words, shift, window), words)
         sex = header.get("PatientSex")
         kept = {
@@ -215,34 +220,45 @@ def _check_length(found: int, expected: int) -> None:
         )
 
 
-def _decode(data: Dataset) -> tuple[np.ndarray, int]:
+def _decode(header: Dataset, stream: BinaryIO) -> tuple[np.ndarray, int]:
     """Return each pixel's word, uint8 or uint16, and at which of its bits the stored ones begin.
 
     Bits beside the stored ones may hold overlays (retired, but alive in old archives) or anything else.
+
+    Args:
+        header: what stands before the pixels, checked.
+        stream: the file, where the header's reader left it.
     """
+    samples = int(header.get("SamplesPerPixel") or 1)
+    shape = (int(header.Rows), int(header.Columns), samples)[: 3 if samples > 1 else 2]
+    allocated, bits, high = _bits(header)
+    syntax = _transfer_syntax(header)
+    plain = samples == 1 and syntax.is_little_endian and not syntax.is_encapsulated
+    if plain and syntax != DeflatedExplicitVRLittleEndian:
+        # The words lie there as they are, so the header need not be parsed a second time.
+        data = read_dataset(stream, *header.original_encoding, specific_tags=_ELEMENTS)
+    else:
+        stream.seek(0)
+        data = pydicom.dcmread(stream, specific_tags=_ELEMENTS, force=True)
     if "FloatPixelData" in data or "DoubleFloatPixelData" in data:
         raise UnsupportedImageError("the pixels are floating point numbers; export 8 to 16 bit integers")
-    if not data.get("PixelData"):
+    # Its bytes, which pydicom would hand through a converter first.
+    content = data.get_item("PixelData").value if "PixelData" in data else None
+    if not content:
         raise UnreadableImageError("the pixel data are missing or cut off: truncated; copy or export the file again")
-    samples = int(data.get("SamplesPerPixel") or 1)
-    shape = (int(data.Rows), int(data.Columns), samples)[: 3 if samples > 1 else 2]
-    allocated, bits, high = _bits(data)
-    syntax = _transfer_syntax(data)
-    if "TransferSyntaxUID" not in data.file_meta:
-        data.file_meta.TransferSyntaxUID = syntax
     if syntax.is_encapsulated:
-        _check_codestream(get_frame(data.PixelData, 0, number_of_frames=1), syntax, shape)
+        _check_codestream(get_frame(content, 0, number_of_frames=1), syntax, shape)
     else:
-        _check_length(len(data.PixelData), _native_bytes(data))
-    shift = 0
-    if not syntax.is_encapsulated or syntax == RLELossless:
-        # pydicom masks as if the high bit were always bits stored - 1; let it hand out whole words instead.
-        shift = high + 1 - bits
-        data.BitsStored, data.HighBit = allocated, allocated - 1
-    if samples == 1 and syntax.is_little_endian and not syntax.is_encapsulated:
+        _check_length(len(content), _native_bytes(header))
+    # Decoders of the other syntaxes hand out the stored bits alone.
+    shift = high + 1 - bits if not syntax.is_encapsulated or syntax == RLELossless else 0
+    if plain:
         # What pydicom would do, without its copies.
-        array = np.frombuffer(data.PixelData, f"<u{allocated // 8}", math.prod(shape)).reshape(shape)
+        array = np.frombuffer(content, f"<u{allocated // 8}", math.prod(shape)).reshape(shape)
     else:
+        if not syntax.is_encapsulated or syntax == RLELossless:
+            # pydicom masks as if the high bit were always bits stored - 1; let it hand out whole words instead.
+            data.BitsStored, data.HighBit = allocated, allocated - 1
         array = _pixel_array(data, syntax)
     if array.shape != shape or array.dtype.kind not in "iu" or array.dtype.itemsize > 2:
         raise UnreadableImageError(
@@ -254,6 +270,8 @@ def _decode(data: Dataset) -> tuple[np.ndarray, int]:
 
 
 def _pixel_array(data: Dataset, syntax: UID) -> np.ndarray:
+    if "TransferSyntaxUID" not in data.file_meta:
+        data.file_meta.TransferSyntaxUID = syntax
     plugin = _PLUGINS.get(str(syntax), "")
     if plugin in get_decoder(syntax).available_plugins:
         data.pixel_array_options(decoding_plugin=plugin)
@@ -306,24 +324,23 @@ def _spacing(header: Dataset) -> tuple[float, float] | None:
     return None
 
 
-def _check_deflated(path: Path) -> None:
+def _check_deflated(stream: BinaryIO) -> None:
     """Refuse a deflated data set that would unfold to more than any radiograph holds."""
-    with path.open("rb") as stream:
-        head = stream.read(1 << 16)
-        if DeflatedExplicitVRLittleEndian.encode() not in head:
-            return
-        if head[128:140] != b"DICM\x02\0\0\0UL\x04\0":
-            raise UnreadableImageError("a deflated file without the length of its meta information; export it again")
-        stream.seek(144 + int.from_bytes(head[140:144], "little"))
-        inflate, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
-        pending = stream.read(1 << 16)
-        while pending:
-            total += len(inflate.decompress(pending, 1 << 20))
-            if total > MAX_INFLATED_BYTES:
-                raise UnsupportedImageError(
-                    f"the deflated data unfold to more than {MAX_INFLATED_BYTES:,} bytes; give a single radiograph"
-                )
-            pending = inflate.unconsumed_tail or stream.read(1 << 16)
+    head = stream.read(1 << 16)
+    if DeflatedExplicitVRLittleEndian.encode() not in head:
+        return
+    if head[128:140] != b"DICM\x02\0\0\0UL\x04\0":
+        raise UnreadableImageError("a deflated file without the length of its meta information; export it again")
+    stream.seek(144 + int.from_bytes(head[140:144], "little"))
+    inflate, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    pending = stream.read(1 << 16)
+    while pending:
+        total += len(inflate.decompress(pending, 1 << 20))
+        if total > MAX_INFLATED_BYTES:
+            raise UnsupportedImageError(
+                f"the deflated data unfold to more than {MAX_INFLATED_BYTES:,} bytes; give a single radiograph"
+            )
+        pending = inflate.unconsumed_tail or stream.read(1 << 16)
 
 
 @contextmanager

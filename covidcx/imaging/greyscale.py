@@ -27,22 +27,23 @@ def grey_table(header: Dataset, words: np.ndarray, shift: int = 0, window: int |
     """
     levels = 1 << int(header.BitsStored)
     stored = np.arange(levels)
-    code = np.arange(1 << 8 * words.dtype.itemsize, dtype=words.dtype) >> shift & levels - 1
     if header.get("PixelRepresentation", 0) == 1:
         stored = np.where(stored < levels // 2, stored, stored - levels)
     padding = _padding(header, stored)
-    if padding.any() and not (_present(words, code, levels) & ~padding).any():
+    if padding.any() and not (_present(words, levels, shift) & ~padding).any():
         raise UnsupportedImageError("every pixel holds the padding value; there is no image to read")
     values = modality_values(header, stored)
     grey = voi_values(header, values, window)
     if grey is None:
-        present = values[_present(words, code, levels) & ~padding]
+        present = values[_present(words, levels, shift) & ~padding]
         low, high = present.min(), present.max()
         grey = np.clip((values - low) / (high - low), 0.0, 1.0) if high > low else np.zeros(levels)
     # C.11 has two ways to say the same thing; a DX file carries both and is to be inverted once.
     if header.PhotometricInterpretation == "MONOCHROME1" or header.get("PresentationLUTShape") == "INVERSE":
         grey = 1.0 - grey
-    return np.where(padding, 0.0, grey).astype(np.float32)[code]
+    table = np.where(padding, 0.0, grey).astype(np.float32)
+    # Words that differ only in the bits beside the stored ones have one grey level.
+    return np.tile(np.repeat(table, 1 << shift), (1 << 8 * words.dtype.itemsize) // (levels << shift))
 
 
 def look_up(table: np.ndarray, words: np.ndarray) -> np.ndarray:
@@ -60,13 +61,12 @@ def look_up(table: np.ndarray, words: np.ndarray) -> np.ndarray:
     return cv2.LUT(words, table)
 
 
-def _present(words: np.ndarray, code: np.ndarray, levels: int) -> np.ndarray:
+def _present(words: np.ndarray, levels: int, shift: int) -> np.ndarray:
     """Mark the codes that some pixel holds."""
+    size = 1 << 8 * words.dtype.itemsize
     # OpenCV counts 16-bit images several times faster than np.bincount, which turns them into 64-bit numbers first.
-    counts = cv2.calcHist([words], [0], None, [code.size], [0, code.size]).ravel()
-    present = np.zeros(levels, bool)
-    present[code[counts > 0]] = True
-    return present
+    counts = cv2.calcHist([words], [0], None, [size], [0, size])
+    return (counts.reshape(-1, levels, 1 << shift) > 0).any(axis=(0, 2))
 
 
 def modality_values(header: Dataset, stored: np.ndarray) -> np.ndarray:

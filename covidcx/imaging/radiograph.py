@@ -8,6 +8,10 @@ import numpy as np
 from covidcx.errors import UnreadableImageError
 from covidcx.imaging.orientation import UPRIGHT, Turn
 
+_BITS_OF_ONE = int(np.float32(1.0).view(np.uint32))
+"""As whole numbers the bits of a float32 rise with its value: those of 0..1 end here, and NaN, infinity and whatever
+has a sign (minus zero too, which is allowed) lie above. One pass over the pixels instead of two."""
+
 
 @dataclass(frozen=True, eq=False)
 class Radiograph:
@@ -44,16 +48,8 @@ class Radiograph:
             )
         if pixels.size == 0:
             raise UnreadableImageError(f"the image holds no pixels, received {pixels.shape}; re-export the image")
-        low, high = float(pixels.min()), float(pixels.max())
-        if not (math.isfinite(low) and math.isfinite(high)):
-            bad = int((~np.isfinite(pixels)).sum())
-            raise UnreadableImageError(
-                f"the image holds {bad} pixels that are NaN or infinite; re-export the image without them"
-            )
-        if low < 0.0 or high > 1.0:
-            raise UnreadableImageError(
-                f"pixels of a radiograph lie in 0..1, received {low:g}..{high:g}; scale them first"
-            )
+        if pixels.view(np.uint32).max() > _BITS_OF_ONE:
+            _check_range(pixels)
         # An array that its maker gave up to write on needs no copy; a read-only view of a writable one does.
         if pixels is self.pixels and (pixels.flags.writeable or not pixels.flags.owndata):
             pixels = pixels.copy()
@@ -64,3 +60,15 @@ class Radiograph:
     def shape(self) -> tuple[int, int]:
         """Height and width in pixels."""
         return self.pixels.shape
+
+
+def _check_range(pixels: np.ndarray) -> None:
+    """Refuse pixels outside 0..1, which NaN and infinity are too."""
+    low, high = float(pixels.min()), float(pixels.max())
+    if not (math.isfinite(low) and math.isfinite(high)):
+        bad = int((~np.isfinite(pixels)).sum())
+        raise UnreadableImageError(
+            f"the image holds {bad} pixels that are NaN or infinite; re-export the image without them"
+        )
+    if low < 0.0 or high > 1.0:
+        raise UnreadableImageError(f"pixels of a radiograph lie in 0..1, received {low:g}..{high:g}; scale them first")

@@ -16,6 +16,8 @@ error above or below, differently in every executor; the next larger share that 
 
 # Input pixels per table: what fits a processor's cache, keeps the sums short and the memory of large images bounded.
 _BLOCK = 2**20
+# Rows of a table that are read at a time.
+_ROWS = 32
 # Up to this many pixels a table of the whole image is kept (64 MiB); larger images are summed in blocks every time.
 _KEPT = 2**23
 
@@ -142,11 +144,14 @@ def _between(table: np.ndarray, edges: _Edges) -> np.ndarray:
     """Read a table's rows at edges that may lie within a pixel, where sums are linear."""
     if not edges.part.any():
         return table[edges.whole[0] : edges.whole[-1] + 1 : max(1, edges.whole[1] - edges.whole[0])]
-    lower, upper = table[edges.whole], table[np.minimum(edges.whole + 1, edges.length)].astype(np.float64, copy=False)
-    upper -= lower
-    upper *= edges.part[:, None]
-    upper += lower
-    return upper
+    pairs = np.stack([edges.whole, np.minimum(edges.whole + 1, edges.length)], axis=1)
+    shares = np.stack([1.0 - edges.part, edges.part], axis=1)[:, None]
+    found = np.empty((len(pairs), 1, table.shape[1]))
+    # A few rows at a time, which stay in the processor's cache from the reading to the product.
+    for some in range(0, len(pairs), _ROWS):
+        part = slice(some, some + _ROWS)
+        np.matmul(shares[part], table[pairs[part]], out=found[part])
+    return found[:, 0]
 
 
 def to_uint8(image: np.ndarray) -> np.ndarray:
@@ -158,4 +163,5 @@ def to_uint8(image: np.ndarray) -> np.ndarray:
     Returns:
         uint8, same shape.
     """
-    return np.floor(np.clip(image, 0.0, 1.0) * 255.0 + 0.500001).astype(np.uint8)
+    # What is not negative is rounded down by the conversion itself.
+    return (np.clip(image, 0.0, 1.0) * 255.0 + 0.500001).astype(np.uint8)

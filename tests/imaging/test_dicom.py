@@ -563,3 +563,10 @@ def test_real_shared_files(shared_data):
     assert chest[400:600, [250, 720]].mean() < chest[400:600, 530].mean() - 0.1
     # The MONOCHROME1 file is the other one with its header altered, so it must come out as the exact negative.
     np.testing.assert_allclose(chests["MONOCHROME1"].pixels, 1 - chest, atol=1e-6)
+
+
+@pytest.mark.parametrize("syntax", UNCOMPRESSED[:2])
+def test_header_of_plain_pixels_is_parsed_once(tmp_path, monkeypatch, syntax):
+    path = write_dicom(tmp_path / "a.dcm", ramp(), syntax)
+    monkeypatch.setattr(dicom.pydicom, "dcmread", lambda *_, **__: pytest.fail("the file is parsed from its start"))
+    assert read(path).shape == (64, 64)

@@ -236,6 +236,19 @@ def test_radiographs_without_pixels_are_refused(shape):
         Radiograph(np.zeros(shape, np.float32))
 
 
+@pytest.mark.parametrize("value", [1.0, 0.0, -0.0, 1e-45])
+def test_radiographs_take_the_ends_of_their_range(value):
+    assert Radiograph(np.full((2, 2), value, np.float32)).pixels[0, 0] == np.float32(value)
+
+
+@pytest.mark.parametrize("value", [np.nextafter(np.float32(1), np.float32(2)), -1e-45, 2.0])
+def test_radiographs_refuse_one_pixel_outside(value):
+    pixels = np.full((3, 3), 0.5, np.float32)
+    pixels[1, 2] = value
+    with pytest.raises(UnreadableImageError, match=r"in 0\.\.1"):
+        Radiograph(pixels)
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 def test_pixels_that_are_no_numbers_never_reach_preparation(bad):
     pixels = np.full((32, 32), 0.5, np.float32)
