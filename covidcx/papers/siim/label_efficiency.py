@@ -243,9 +243,9 @@ def _figure(measured: Mapping[tuple[str, float, str], dict[str, Interval]], seed
         axes.set_xlabel("share of the training labels")
         axes.set_title(f"{name}, {split}", fontsize=10)
         axes.spines[["top", "right"]].set_visible(False)
+    title = f"Mean of {seeds} seed{'s' * (seeds != 1)}, 95% interval over patients"
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=8,
-                  frameon=False)  # fmt: skip
-    figure.suptitle(f"Mean of {seeds} seed{'s' * (seeds != 1)}, 95% interval over patients", fontsize=10)
+                  frameon=False, title=title)  # fmt: skip
     add_disclaimer(figure)
     return figure
 
