@@ -25,7 +25,10 @@ RECIPE = replace(
         tone=0.4, texture_swap=0.1,
     ),
     copies=(),
-    loss=LossSettings(smoothing=0.02, dice_weight=0.6, head_weights={"lung": 2.0, "disease": 6.0}),
+    loss=LossSettings(
+        smoothing=0.02, dice_weight=0.6, head_weights={"lung": 2.0, "disease": 6.0, "healthy": 2.0, "infection": 4.0},
+        balanced=("healthy", "infection"),
+    ),
     optimizer=OptimizerSettings(
         name="adamw", learning_rate=1e-3, weight_decay=1e-3, schedule="cosine", warmup_epochs=0.3
     ),
