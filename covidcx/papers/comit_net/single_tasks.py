@@ -12,11 +12,10 @@ from covidcx.evaluation.intervals import WeightedMetric, bootstrap_all, mean
 from covidcx.evaluation.pixels import count_pixels
 from covidcx.evaluation.predictions import patients_of
 from covidcx.evaluation.roc import sensitivity_at_specificity
-from covidcx.papers.comit_net.protocol import COMIT, SPECIFICITY, covid_scores, described, outputs, subset
+from covidcx.papers.comit_net.protocol import COMIT, SPECIFICITY, covid_scores, described, subset, targets
 from covidcx.papers.comparison import Comparison, attempt
 from covidcx.papers.item import Context, Item, Result
-from covidcx.papers.trained import Cell, Trained, train_cell
-from covidcx.training import heads
+from covidcx.papers.trained import Cell, Trained, train_cell, trained
 
 RUNS = {f"{COMIT}-lung": "lung", f"{COMIT}-disease": "disease", f"{COMIT}-tasks-4": "infection"}
 """Head of each single network, by the folder of its run; the last one is Table 5's."""
@@ -33,7 +32,7 @@ def single_tasks(context: Context) -> Result:
     rows, notes = [], []
 
     def measure(name: str, head: str) -> list[Comparison]:
-        several = train_cell(context, Cell(COMIT, COMIT, {}))
+        several = trained(context, COMIT)
         single = train_cell(context, Cell(COMIT, name, {"heads": head}))
         notes.append(f"{head} alone: {described(single)}")
         test = subset(context, "single tasks", ("test",), head)
@@ -54,8 +53,7 @@ def single_tasks(context: Context) -> Result:
 
 def _masks(run: Trained, head: str, test: Manifest) -> tuple[Sequence[str], list[WeightedMetric]]:
     prepared = run.prepare(test)
-    truth = heads.get(head).targets(Manifest(prepared.rows, test.root, test.path), prepared)[..., 0]
-    counts = count_pixels(outputs(run, prepared.images)[head][..., -1], truth)
+    counts = count_pixels(run.outputs(prepared.images)[head][..., -1], targets(prepared, test, head)[..., 0])
     figures = (counts.iou,) if head == "lung" else (counts.true_positive_rate, counts.dice)
     return patients_of(prepared.rows), [lambda w, v=values: mean(v, w) for values in figures]
 
