@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from covidcx.data.cache import BACKGROUND, IGNORE, LUNG, PreparedSet, read_mask
+from covidcx.data.instances import split_instances
 from covidcx.data.manifest import Manifest, boxes_beside, read_boxes
 from covidcx.imaging.masks import read_levels
 from covidcx.imaging.orientation import Turn
@@ -34,12 +35,14 @@ class Region:
             ignored.
         box: whether a box with this finding belongs to it.
         absent: labels of images that have none of it, and so an empty mask.
+        boxed: whether a mask file becomes its two boxes drawn solid, as COMiT-Net's lungs were annotated.
     """
 
     column: str | None = None
     read: Callable[[Path, tuple[int, int], Turn], np.ndarray] = read_mask
     box: Callable[[str], bool] = lambda finding: False
     absent: tuple[str, ...] = ()
+    boxed: bool = False
 
     def known(self, manifest: Manifest) -> np.ndarray:
         """Return bool, N: of which rows the region is known."""
@@ -98,7 +101,8 @@ class Region:
             ImageError: the mask file is unreadable or does not fit the image.
         """
         if self.column is not None and isinstance(row[self.column], str):
-            return self.read(manifest.file(row[self.column]), shape, turn)
+            mask = self.read(manifest.file(row[self.column]), shape, turn)
+            return as_boxes(mask) if self.boxed else mask
         if row["image"] in boxes:
             return solid(turn.boxes(boxes[row["image"]], shape).tolist(), shape)
         return np.full(shape, BACKGROUND, np.int8) if row["label"] in self.absent else None
@@ -123,6 +127,25 @@ def solid(boxes: list[tuple[float, float, float, float]], shape: tuple[int, int]
         top, left = max(round(y), 0), max(round(x), 0)
         mask[top : max(round(y + height), 0), left : max(round(x + width), 0)] = LUNG
     return mask
+
+
+def as_boxes(mask: np.ndarray, most: int = 2) -> np.ndarray:
+    """Draw solid boxes around the largest connected pieces of a mask (COMiT-Net section 3.2).
+
+    Args:
+        mask: int8, H x W: 1 inside, 0 outside, -1 ignored.
+        most: number of pieces; smaller ones get no box. Lungs that touch are one piece and one box.
+
+    Returns:
+        int8, H x W: 1 in a box, -1 where the mask or a further piece is ignored outside the boxes, else 0.
+    """
+    planes = split_instances(mask, most)
+    found = np.where((planes == IGNORE).any(axis=-1), np.int8(IGNORE), np.int8(BACKGROUND))
+    for plane in np.moveaxis(planes == LUNG, -1, 0):
+        if plane.any():
+            y, x = np.nonzero(plane)
+            found[y.min() : y.max() + 1, x.min() : x.max() + 1] = LUNG
+    return found
 
 
 def shrink(mask: np.ndarray, box: tuple[int, int, int, int], size: tuple[int, int]) -> np.ndarray:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from covidcx.bundle import Bundle, write_bundle_json
+from covidcx.deploy.fold import folded
 from covidcx.deploy.tflite import run_tflite, to_tflite
 from covidcx.errors import BundleError, did_you_mean
 from covidcx.imaging.preprocessing import Preprocessing
@@ -94,7 +95,8 @@ def write_bundle(
     _check_heads(model, heads or {})
     with staged_bundle(folder) as staging:
         architecture = {"name": architecture["name"], "kwargs": dict(architecture.get("kwargs", {}))}
-        save_weights(model, staging / WEIGHTS_FILE)
+        with folded(model):
+            save_weights(model, staging / WEIGHTS_FILE)
         restored = restore(architecture, staging / WEIGHTS_FILE)
         # From the weights as they were rounded for the file: Keras, SavedModel and TFLite then compute one answer.
         (staging / TFLITE_FILE).write_bytes(to_tflite(deployed(architecture["name"], restored), quantize))

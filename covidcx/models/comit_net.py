@@ -29,22 +29,23 @@ def comit_net(
     Args:
         input_shape: height and width, multiples of 32, and channels.
         width: factor on all numbers of filters and units; 1 is the paper's network.
-        tasks: which of `TASKS` to build; task 4, `infection`, always (Table 5).
+        tasks: which of `TASKS` to build; the rows of Table 5 all have task 4, `infection`.
         dropout: dropping rate before the branches' last layers; the paper has none.
 
     Returns:
         Model from float32 N x H x W x C in 0..1 to the tasks' outputs: `lung` N x H x W x 2 (softmax of background and
         lung), `disease` N x H x W x 1, `healthy` N x 2 (unhealthy, normal), `infection` N x 2 (sigmoids of COVID-19
-        and of another disease); and `probabilities` N x 3 of normal, other and covid, see `finding_probabilities`.
+        and of another disease); with the last, `probabilities` N x 3 of normal, other and covid, see
+        `finding_probabilities`.
 
     Raises:
-        RecipeError: a task is unknown, `infection` is missing, or a side is no multiple of 32.
+        RecipeError: a task is unknown, there is none, or a side is no multiple of 32.
     """
     for name in tasks:
         if name not in TASKS:
             raise RecipeError(f"COMiT-Net has no task {name!r}.{did_you_mean(name, TASKS)}")
-    if "infection" not in tasks:
-        raise RecipeError(f"COMiT-Net always has task 'infection' (Table 5), received {tuple(tasks)}; add it")
+    if not tasks:
+        raise RecipeError(f"COMiT-Net needs a task; name some of {', '.join(TASKS)}")
     if any(side % 2 ** len(BLOCKS) for side in input_shape[:2]):
         raise RecipeError(f"COMiT-Net takes sides that are multiples of 32, received {tuple(input_shape)}")
     image = layers.Input(tuple(input_shape), name="image")
@@ -64,9 +65,10 @@ def comit_net(
     if "healthy" in tasks:
         branch = _branch(pooled, width, dropout, "healthy")
         outputs["healthy"] = layers.Dense(2, activation="softmax", dtype="float32", name="healthy")(branch)
-    branch = _branch(pooled, width, dropout, "infection")
-    outputs["infection"] = layers.Dense(2, activation="sigmoid", dtype="float32", name="infection")(branch)
-    outputs["probabilities"] = finding_probabilities(outputs["infection"], outputs.get("healthy"))
+    if "infection" in tasks:
+        branch = _branch(pooled, width, dropout, "infection")
+        outputs["infection"] = layers.Dense(2, activation="sigmoid", dtype="float32", name="infection")(branch)
+        outputs["probabilities"] = finding_probabilities(outputs["infection"], outputs.get("healthy"))
     return keras.Model(image, outputs, name="comit_net")
 
 

@@ -18,11 +18,18 @@ class SetCrossEntropy(keras.losses.Loss):
 
     Args:
         smoothing: share of a single-class target spread evenly over all classes (COVID-CXNet section 5.3).
+        class_weights: factor on an image's loss by its class, K; a set has the mean of its classes. None is 1.
     """
 
-    def __init__(self, smoothing: float = 0.0, name: str = "set_cross_entropy", **kwargs) -> None:
+    def __init__(
+        self,
+        smoothing: float = 0.0,
+        class_weights: Sequence[float] | None = None,
+        name: str = "set_cross_entropy",
+        **kwargs,
+    ) -> None:
         super().__init__(name=name, **kwargs)
-        self.smoothing = smoothing
+        self.smoothing, self.class_weights = smoothing, class_weights
 
     def call(self, y_true, y_pred):
         """Return the loss per image, N; `y_true` N x K of 0, 1 or NaN, `y_pred` N x K probabilities."""
@@ -36,11 +43,14 @@ class SetCrossEntropy(keras.losses.Loss):
         smoothed = -ops.mean(ops.log(probability), axis=-1)
         missing = ops.all(allowed > 0.5, axis=-1)
         loss = loss * (1.0 - self.smoothing * single) + smoothed * self.smoothing * single
+        if self.class_weights is not None:
+            weights = ops.convert_to_tensor(self.class_weights, dtype=loss.dtype)
+            loss = loss * ops.sum(allowed * weights, axis=-1) / ops.sum(allowed, axis=-1)
         return ops.where(missing, ops.zeros_like(loss), loss)
 
     def get_config(self):
         """Return the arguments for serialisation."""
-        return {**super().get_config(), "smoothing": self.smoothing}
+        return {**super().get_config(), "smoothing": self.smoothing, "class_weights": self.class_weights}
 
 
 @keras.saving.register_keras_serializable("covidcx")
@@ -51,24 +61,34 @@ class SigmoidCrossEntropy(keras.losses.Loss):
 
     Args:
         smoothing: how far targets are drawn towards one half.
+        class_weights: factors on a label's loss where it is 0 and where it is 1, K x 2. None is 1.
     """
 
-    def __init__(self, smoothing: float = 0.0, name: str = "sigmoid_cross_entropy", **kwargs) -> None:
+    def __init__(
+        self,
+        smoothing: float = 0.0,
+        class_weights: Sequence[Sequence[float]] | None = None,
+        name: str = "sigmoid_cross_entropy",
+        **kwargs,
+    ) -> None:
         super().__init__(name=name, **kwargs)
-        self.smoothing = smoothing
+        self.smoothing, self.class_weights = smoothing, class_weights
 
     def call(self, y_true, y_pred):
         """Return the loss per image, N; `y_true` N x K of 0, 1 or NaN, `y_pred` N x K probabilities."""
         missing = ops.isnan(y_true)
-        target = ops.where(missing, ops.zeros_like(y_true), y_true)
-        target = target * (1.0 - self.smoothing) + self.smoothing / 2.0
+        truth = ops.where(missing, ops.zeros_like(y_true), y_true)
+        target = truth * (1.0 - self.smoothing) + self.smoothing / 2.0
         probability = ops.clip(y_pred, 1e-6, 1.0 - 1e-6)
         loss = -(target * ops.log(probability) + (1.0 - target) * ops.log(1.0 - probability))
+        if self.class_weights is not None:
+            weights = ops.convert_to_tensor(self.class_weights, dtype=loss.dtype)
+            loss = loss * ops.where(truth > 0.5, weights[:, 1], weights[:, 0])
         return ops.sum(ops.where(missing, ops.zeros_like(loss), loss), axis=-1)
 
     def get_config(self):
         """Return the arguments for serialisation."""
-        return {**super().get_config(), "smoothing": self.smoothing}
+        return {**super().get_config(), "smoothing": self.smoothing, "class_weights": self.class_weights}
 
 
 @keras.saving.register_keras_serializable("covidcx")

@@ -130,7 +130,7 @@ class Feed:
 
     Attributes:
         recipe: the run.
-        task: what is trained.
+        task: what is trained, with the losses that the training rows decide.
         training: images learnt from.
         validation: images the checkpoint is chosen on.
         segmenter: names what the lungs came from.
@@ -262,11 +262,13 @@ def _several(recipe: Recipe, task: Several, rows: Rows, cache: Path) -> Feed:
         targets, weights, items = task.targets(kept, prepared), np.ones(len(kept), np.float32), None
         if manifest is rows.train:
             each = np.where(prepared.rows["label"].isin(recipe.copies), len(COPIES), 1)
-            weights = task.weights(kept, each)
+            weights, task = task.weights(kept, each), task.balanced(targets, each)
             numbers = np.concatenate([np.arange(count) for count in each])
             items = np.stack([np.repeat(np.arange(len(kept)), each), numbers], axis=1)
-            known = {name: int(head.known(kept).sum()) for name, head in task.heads.items()}
+            known = {name: task.taught(name, kept).sum() for name in task.heads}
             log.info("images with a target: %s", ", ".join(f"{name} {count}" for name, count in known.items()))
+            for name, head in task.weighted.items():
+                log.info("loss weights of %s: %s", name, np.round(head.class_weights, 3).tolist())
         parts.append(Part(prepared.images, targets, weights, prepared.lungs, prepared.rows, items))
     return Feed(recipe, task, *parts, named, done[0].failures + done[1].failures)
 

@@ -113,7 +113,7 @@ def train(
         save_weights(model, folder.weights, dtype="float32")
     else:
         with precision(record["precision"]), replicas():
-            model = build_model(value, spec, feed.steps, task)
+            model = build_model(value, spec, feed.steps, feed.task)
         log.info("%s: %d parameters, %d steps an epoch", value.model.name, model.count_params(), feed.steps)
         progress = run(value, model, feed, folder, freeze_epochs=value.freeze_epochs)
         scores = progress.rows[progress.best_epoch - 1]

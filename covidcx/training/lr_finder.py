@@ -147,7 +147,7 @@ def find_learning_rate(
     task, folder = task_of(value), Path(out)
     rows = select(value, task, Manifest.read(manifest))
     feed = prepare_feed(value, task, rows, RunFolder(folder).cache)
-    model = build_model(constant, constant.model_spec(), feed.steps, task)
+    model = build_model(constant, constant.model_spec(), feed.steps, feed.task)
     reseed(model, value.seed, 0)
     batches = _batches(feed)
 

@@ -38,11 +38,14 @@ class LossSettings:
         smoothing: share of the target spread over all classes (classification).
         dice_weight: weight of the Dice term; the cross-entropy has one minus this (segmentation).
         head_weights: weight of each head's loss in the sum, 1 where absent (`multi`).
+        balanced: heads of classes in whose loss every class weighs alike, whatever its number of training images
+            (`multi`). `Recipe.class_weights` balances labels, which a head may join: three of four are unhealthy.
     """
 
     smoothing: float = 0.0
     dice_weight: float = 0.5
     head_weights: dict[str, float] = field(default_factory=dict)
+    balanced: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         within("loss.smoothing", self.smoothing, 0, 1)
@@ -119,6 +122,8 @@ class Recipe(Settings):
         copies: labels whose training images are seen six times an epoch, as they are and in the five changed copies of
             `covidcx.data.copies` (COMiT-Net section 3.1; `multi`).
         view_balance: weigh AP and PA images of a label alike in the loss (`multi`).
+        lung_as: what the heads of the lungs learn from a lung mask: the `mask`, or its two solid `boxes` (COMiT-Net
+            section 3.2). Validation scores follow it; `covidcx evaluate` compares with the mask.
         segmenter: where lung masks come from when `preprocessing.roi` is set: a bundle's name, the folder of a bundle
             or of a finished run, or `manifest` for the manifest's column `lung_mask`.
         seed: of initial weights, order, augmentation and dropout.
@@ -156,6 +161,7 @@ class Recipe(Settings):
     head_splits: dict[str, tuple[str, ...]] = field(default_factory=dict)
     copies: tuple[str, ...] = ()
     view_balance: bool = False
+    lung_as: Literal["mask", "boxes"] = "mask"
     segmenter: str = "lung-unet"
     seed: int = 0
     mixed_precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
@@ -196,20 +202,32 @@ class Recipe(Settings):
     def _check_heads(self) -> None:
         if self.task != "multi":
             used = [name for name in ("heads", "head_splits", "copies", "view_balance") if getattr(self, name)]
-            if used or self.loss.head_weights:
-                named = ", ".join(used) or "loss.head_weights"
+            used += [f"loss.{name}" for name in ("head_weights", "balanced") if getattr(self.loss, name)]
+            used += ["lung_as"] * (self.lung_as != "mask")
+            if used:
+                named = ", ".join(used)
                 raise RecipeError(f"{named} belongs to task 'multi', not {self.task!r}; set task=multi or leave it out")
             return
         from covidcx.training import heads
+        from covidcx.training.heads.head import ClassHead
 
         if not self.heads or len(set(self.heads)) != len(self.heads):
             raise RecipeError(f"task 'multi' needs heads, each once, received {self.heads}; known: {heads.names()}")
         for name in self.heads:
             heads.get(name)
-        for where, named in (("head_splits", self.head_splits), ("loss.head_weights", self.loss.head_weights)):
+        if self.lung_as != "mask" and all(heads.get(name).output != "lung" for name in self.heads):
+            raise RecipeError(f"lung_as={self.lung_as} needs a head of the lungs, received {self.heads}; leave it out")
+        for where, named in (
+            ("head_splits", self.head_splits), ("loss.head_weights", self.loss.head_weights),
+            ("loss.balanced", self.loss.balanced),
+        ):  # fmt: skip
             for name in named:
                 if name not in self.heads:
                     raise RecipeError(f"{where} names {name!r}.{did_you_mean(name, self.heads)}")
+        for name in self.loss.balanced:
+            # Masks have no classes, and a kind of its own brings fixed weights.
+            if type(heads.get(name)) is not ClassHead:
+                raise RecipeError(f"loss.balanced names {name!r}, whose loss has no classes to balance; leave it out")
         for name, splits in self.head_splits.items():
             for split in splits:
                 if split not in self.train_splits:
@@ -280,7 +298,8 @@ class Recipe(Settings):
             {name: value for name, value in table.items() if name in kept}
             for table in (self.head_splits, self.loss.head_weights)
         )
-        return replace(self, head_splits=splits, loss=replace(self.loss, head_weights=weights))
+        balanced = tuple(name for name in self.loss.balanced if name in kept)
+        return replace(self, head_splits=splits, loss=replace(self.loss, head_weights=weights, balanced=balanced))
 
     def model_spec(self) -> dict[str, Any]:
         """Return the model with all its arguments, as a bundle records it.

@@ -1,7 +1,7 @@
 """What differs between the tasks: rows, targets, losses, what is measured on each validation image and on all."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -162,18 +162,20 @@ class Several:
 
     Attributes:
         recipe: the run.
+        weighted: heads of `loss.balanced` once the training rows are known, by name; see `balanced`.
     """
 
     recipe: Recipe
+    weighted: "Mapping[str, Head]" = field(default_factory=dict)
 
     @property
     def heads(self) -> "dict[str, Head]":
         """The heads by name."""
-        return {name: heads.get(name) for name in self.recipe.heads}
+        return {name: self.weighted.get(name) or self._head(name) for name in self.recipe.heads}
 
     def usable(self, manifest: "Manifest") -> np.ndarray:
         """Return bool N: rows of which at least one head has a target."""
-        return np.any([self._taught(name, manifest) for name in self.heads], axis=0)
+        return np.any([self.taught(name, manifest) for name in self.heads], axis=0)
 
     def targets(self, manifest: "Manifest", prepared: "PreparedSet") -> Arrays:
         """Return every head's targets by its output, missing where the row's split does not teach the head.
@@ -185,7 +187,7 @@ class Several:
         found = {}
         for name, head in self.heads.items():
             values = head.targets(manifest, prepared)
-            values[~self._taught(name, manifest)] = -1 if head.spatial else np.nan
+            values[~self.taught(name, manifest)] = -1 if head.spatial else np.nan
             found[head.output] = values
         return found
 
@@ -208,6 +210,19 @@ class Several:
             share = view_weights(label, view.to_numpy(object), copies)
             weights *= share
         return (weights * copies.sum() / (weights * copies).sum()).astype(np.float32)
+
+    def balanced(self, targets: Arrays, copies: np.ndarray) -> "Several":
+        """Return the task with the losses that the recipe's `loss.balanced` asks for.
+
+        Args:
+            targets: from `targets`, of the training rows.
+            copies: int, N: how often each is seen in an epoch.
+
+        Raises:
+            ManifestError: a class to balance has no image.
+        """
+        plain = {name: self.heads[name] for name in self.recipe.loss.balanced}
+        return replace(self, weighted={n: head.balanced(targets[head.output], copies) for n, head in plain.items()})
 
     def losses(self) -> "dict[str, keras.losses.Loss]":
         """Return the loss of each head's output."""
@@ -238,10 +253,17 @@ class Several:
         mean = float(np.mean([np.mean(list(found.values())) for found in each.values()]))
         return {name: value for found in each.values() for name, value in found.items()} | {"val_score": mean}
 
-    def _taught(self, name: str, manifest: "Manifest") -> np.ndarray:
+    def taught(self, name: str, manifest: "Manifest") -> np.ndarray:
+        """Return bool, N: rows that have a target of a head and lie in a split that teaches it."""
         splits = self.recipe.head_splits.get(name, self.recipe.train_splits)
         allowed = manifest.frame["split"].isin([*splits, *self.recipe.val_splits]).to_numpy()
         return self.heads[name].known(manifest) & allowed
+
+    def _head(self, name: str) -> "Head":
+        head = heads.get(name)
+        if self.recipe.lung_as == "boxes" and head.output == "lung":
+            return replace(head, region=replace(head.region, boxed=True))
+        return head
 
 
 def task_of(recipe: Recipe) -> Task:

@@ -92,13 +92,16 @@ def test_explain_gives_the_grad_cam_of_covidcx_explain(served, predictor):
     images = example_images(3)
     answer = ask(served, [png_bytes(image) for image in images], "explain")
     assert answer["heatmap"].shape == (3, 256, 256)
+    highest = []
     for row, image in enumerate(images):
         prepared = prepare(radiograph(image).pixels, bundle.preprocessing)
         heat = resize_area(explainer.heat(prepared, answer["label"][row].decode()), 256, 256)
-        assert heat.max() > 0
+        highest.append(heat.max())
+        # A class against which everything speaks has no heat at all, in both.
         np.testing.assert_allclose(answer["heatmap"][row], heat, atol=0.02 * heat.max())
         lungs = mostly(predictor.analyse(radiograph(image)).lungs, 256, 256)
         assert (answer["lungs"][row] != lungs).mean() < MOVED
+    assert max(highest) > 0
 
 
 def test_what_is_no_chest_is_refused(served):

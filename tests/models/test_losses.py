@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from covidcx.models.losses import DiceCrossEntropy, SetCrossEntropy
+from covidcx.models.losses import DiceCrossEntropy, SetCrossEntropy, SigmoidCrossEntropy
 
 NAN = float("nan")
 
@@ -36,6 +36,22 @@ def test_smoothing_spreads_a_share_of_a_single_label_over_all_classes():
 
 def test_smoothing_leaves_a_set_of_classes_alone():
     assert _set([1, 1, 0], [0.2, 0.5, 0.3], smoothing=0.1) == pytest.approx(-math.log(0.7), abs=1e-6)
+
+
+def test_an_images_loss_is_multiplied_by_its_classs_weight_and_a_sets_by_the_mean():
+    weights = (1.0, 3.0, 8.0)
+    assert _set([0, 1, 0], [0.2, 0.5, 0.3], class_weights=weights) == pytest.approx(-3 * math.log(0.5), abs=1e-5)
+    assert _set([1, 1, 0], [0.2, 0.5, 0.3], class_weights=weights) == pytest.approx(-2 * math.log(0.7), abs=1e-5)
+    assert _set([NAN] * 3, [0.2, 0.5, 0.3], class_weights=weights) == 0.0
+
+
+def test_each_labels_loss_is_multiplied_by_the_weight_of_its_side():
+    loss = SigmoidCrossEntropy(smoothing=0.2, class_weights=[[2.0, 3.0], [5.0, 7.0]], reduction="none")
+    targets, found = np.array([[1, 0], [0, NAN]], np.float32), np.array([[0.6, 0.3], [0.25, 0.5]], np.float32)
+    # Smoothed by 0.2, a present label is 0.9 and an absent one 0.1.
+    first = 3 * -(0.9 * math.log(0.6) + 0.1 * math.log(0.4)) + 5 * -(0.1 * math.log(0.3) + 0.9 * math.log(0.7))
+    second = 2 * -(0.1 * math.log(0.25) + 0.9 * math.log(0.75))
+    np.testing.assert_allclose(np.asarray(loss(targets, found)), [first, second], rtol=1e-5)
 
 
 def test_certainty_and_its_opposite_stay_finite():
@@ -82,7 +98,13 @@ def test_an_image_without_any_labelled_pixel_costs_exactly_nothing():
 
 
 @pytest.mark.parametrize(
-    ("loss", "setting"), [(SetCrossEntropy(0.2), "smoothing"), (DiceCrossEntropy(0.7), "dice_weight")]
+    ("loss", "setting"),
+    [
+        (SetCrossEntropy(0.2), "smoothing"),
+        (SetCrossEntropy(0.2, [1.0, 3.0]), "class_weights"),
+        (SigmoidCrossEntropy(0.2, [[1.0, 3.0]]), "class_weights"),
+        (DiceCrossEntropy(0.7), "dice_weight"),
+    ],
 )
 def test_losses_survive_serialisation(loss, setting):
     import keras

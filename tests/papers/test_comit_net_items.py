@@ -10,7 +10,7 @@ from covidcx.data.manifest import Manifest
 from covidcx.data.phantom import write_phantom
 from covidcx.evaluation.roc import sensitivity_at_specificity
 from covidcx.papers import get
-from covidcx.papers.comit_net import ablation, classification, external, protocol, segmentation
+from covidcx.papers.comit_net import ablation, classification, external, protocol, segmentation, single_tasks
 from covidcx.papers.item import Budget, Context
 from covidcx.training import recipes
 from covidcx.training.run_folder import RunFolder
@@ -73,7 +73,7 @@ def test_every_system_of_the_paper_has_a_recipe_and_a_published_value():
     items = [item.name for item in get("comit-net").items]
     assert items == [
         "table-1", "table-2", "table-3", "table-4", "figure-8", "figure-9", "table-5", "figure-5", "figure-6",
-        "figure-7", "figure-10", "figure-11", "figure-12", "section-4.4",
+        "figure-7", "figure-10", "figure-11", "figure-12", "section-4.4", "single-tasks",
     ]  # fmt: skip
 
 
@@ -127,6 +127,21 @@ def test_figures_5_to_7_measure_masks_and_show_them(context):
     assert lungs.figures[0].stat().st_size > 10_000
     result = run(context, "figure-7")
     assert {row.system for row in result.comparisons} == {"SegNet", "COMiT-Net"}
+
+
+def test_single_tasks_are_networks_of_one_head_compared_image_by_image(context):
+    result = run(context, "single-tasks")
+    values = {(row.system, row.metric): row.ours for row in result.comparisons}
+    metrics = dict.fromkeys(metric for _, metric in values)
+    assert len(metrics) == 4 and len(values) == 3 * len(metrics)
+    for metric in metrics:
+        several, single, gain = (values[system, metric].value for system in single_tasks.SYSTEMS)
+        assert gain == pytest.approx(several - single)
+    assert all(row.published is None for row in result.comparisons)
+    for name, head in single_tasks.RUNS.items():
+        recipe = json.loads((context.work / name / "recipe.json").read_text())
+        assert recipe["heads"] == [head] and recipe["epochs"] == 1
+    assert "comit-net-tasks-4" in single_tasks.RUNS, "the row of Table 5 is the same network"
 
 
 def test_figures_10_to_12_and_section_4_4_look_at_one_network(context):

@@ -11,6 +11,7 @@ from covidcx.data.cache import prepare_manifest
 from covidcx.data.copies import COPIES, change
 from covidcx.data.instances import join_instances
 from covidcx.data.manifest import Manifest
+from covidcx.data.regions import as_boxes
 from covidcx.errors import ManifestError, RecipeError
 from covidcx.training import heads, recipes, train
 from covidcx.training.feed import augment_pairs, prepare_feed
@@ -136,6 +137,53 @@ def test_head_learns_from_its_splits_only(table, tmp_path):
     assert not np.isnan(targets["infection"][~young, 0]).any()
 
 
+def test_balanced_heads_weigh_classes_inversely_to_what_an_epoch_shows(table, tmp_path):
+    recipe = replace(RECIPE, loss=replace(RECIPE.loss, balanced=("healthy", "infection")))
+    task = task_of(recipe)
+    feed = prepare_feed(recipe, task, select(recipe, task, table), tmp_path)
+    # Of 18 training rows 5 are normal, 5 cap, 4 covid (one of them shows nothing), 4 other (one contradicted); covid
+    # counts six times: 5 healthy images and 5 + 3 x 6 + 3 = 26 unhealthy ones; 24 with covid and 14 without; 5 + 3 with
+    # another disease and 5 + 24 without.
+    heads_of = feed.task.heads
+    np.testing.assert_allclose(heads_of["healthy"].class_weights, [31 / 52, 31 / 10])
+    np.testing.assert_allclose(heads_of["infection"].class_weights, [[38 / 28, 38 / 48], [37 / 58, 37 / 16]])
+    losses = feed.task.losses()
+    assert losses["healthy"].class_weights == heads_of["healthy"].class_weights
+    assert losses["infection"].class_weights == heads_of["infection"].class_weights
+    # Both classes say as much over the epoch as both together did without weights.
+    seen = np.bincount(feed.training.items[:, 0])
+    shown = seen @ (feed.training.targets["healthy"] == 1)
+    assert shown * losses["healthy"].class_weights == pytest.approx([15.5, 15.5])
+    assert heads.get("healthy").class_weights is None and task.losses()["healthy"].class_weights is None
+
+
+def test_a_class_to_balance_without_an_image_is_named(table, tmp_path):
+    frame = table.frame.assign(label=table.frame["label"].where(table.frame["label"] != "normal", "cap"))
+    recipe = replace(RECIPE, loss=replace(RECIPE.loss, balanced=("healthy",)))
+    task = task_of(recipe)
+    rows = select(recipe, task, Manifest(frame, table.root, table.path))
+    with pytest.raises(ManifestError, match=r"head .healthy. has no training image .* unhealthy, normal"):
+        prepare_feed(recipe, task, rows, tmp_path)
+
+
+def test_a_lung_mask_is_learnt_as_its_two_boxes_where_the_recipe_says_so(table, prepared):
+    mask = np.zeros((8, 10), np.int8)
+    # An L of 7 pixels within rows 1 to 4 and columns 1 to 3, a bar, a speck; one ignored pixel in a box, one outside.
+    mask[1:5, 1] = mask[4, 1:4] = mask[1, 2] = 1
+    mask[2:7, 7] = mask[0, 9] = 1
+    mask[2, 3] = mask[7, 0] = -1
+    expected = np.zeros((8, 10), np.int8)
+    expected[1:5, 1:4] = expected[2:7, 7] = 1
+    expected[7, 0] = expected[0, 9] = -1
+    np.testing.assert_array_equal(as_boxes(mask), expected)
+    task = task_of(replace(RECIPE, lung_as="boxes"))
+    boxes, masks = (t.targets(table, prepared)["lung"][..., 0] for t in (task, task_of(RECIPE)))
+    np.testing.assert_array_equal(boxes >= -1, True)
+    assert ((masks == 1) <= (boxes == 1)).all() and (boxes[0] == 1).sum() > (masks[0] == 1).sum()
+    # Row 4 has boxes already, row 1 nothing.
+    np.testing.assert_array_equal(boxes[[1, 4]], masks[[1, 4]])
+
+
 def test_run_tells_every_heads_figures_and_chooses_on_their_mean(mixed, tmp_path):
     import csv
 
@@ -170,7 +218,10 @@ def test_run_tells_every_heads_figures_and_chooses_on_their_mean(mixed, tmp_path
         ({"heads": ""}, "needs heads"),
         ({"heads": "healthy", "loss.head_weights.lung": "1"}, "head_weights names 'lung'"),
         ({"head_splits.lung": "pediatric"}, r"head_splits\.lung names 'pediatric'"),
-        ({"task": "classify"}, "heads, copies belongs to task 'multi'"),
+        ({"task": "classify"}, "heads, copies, loss.head_weights belongs to task 'multi'"),
+        ({"loss.balanced": "healthly"}, "loss.balanced names 'healthly'.*healthy"),
+        ({"loss.balanced": "lung"}, "loss.balanced names 'lung', whose loss has no classes"),
+        ({"heads": "infection", "lung_as": "boxes"}, "lung_as=boxes needs a head of the lungs"),
     ],
 )
 def test_settings_of_heads_that_do_not_fit_are_refused(overrides, message):
@@ -215,5 +266,7 @@ def test_one_setting_takes_some_of_the_tasks():
     some = recipe.override({"heads": "lung,infection"})
     assert some.heads == ("lung", "infection") and set(some.head_splits) == {"infection"}
     assert some.model_spec()["kwargs"]["tasks"] == ["lung", "infection"]
+    small = recipes.get("comit-net-small").override({"heads": "lung,infection"})
+    assert small.loss.balanced == ("infection",) and set(small.loss.head_weights) == {"lung", "infection"}
     with pytest.raises(RecipeError, match="head_splits names 'disease'"):
         recipe.override({"heads": "lung,infection", "head_splits": '{"disease": ["train"]}'})

@@ -1,6 +1,14 @@
 """COMiT-Net (Malhotra et al. 2021), `papers/comit-net.txt`."""
 
-from covidcx.papers.comit_net import ablation, classification, data_tables, external, insight, segmentation
+from covidcx.papers.comit_net import (
+    ablation,
+    classification,
+    data_tables,
+    external,
+    insight,
+    segmentation,
+    single_tasks,
+)
 from covidcx.papers.item import Paper
 
 __all__ = ["PAPER"]
@@ -11,7 +19,7 @@ PAPER = Paper(
     "arXiv:2008.03205, 2021.",
     items=(
         *data_tables.ITEMS, *classification.ITEMS, *ablation.ITEMS, *segmentation.ITEMS, *insight.ITEMS,
-        *external.ITEMS,
+        *external.ITEMS, *single_tasks.ITEMS,
     ),
     labels="comit-net",
     # From a random start a few epochs need a higher rate than the paper's, and one optimiser for all.

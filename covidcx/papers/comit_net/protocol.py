@@ -92,8 +92,9 @@ def described(run: Trained) -> str:
     """Return one sentence about how a run was trained."""
     height, width = run.recipe.preprocessing.size
     return (
-        f"{run.recipe.name}: {run.recipe.epochs} epochs at {height} x {width} in {run.seconds:.0f} s, checkpoint of "
-        f"epoch {run.best['epoch']} ({run.best['metric']} {run.best['value']:.3f})"
+        f"{run.recipe.name}: {run.recipe.epochs} epochs at {height} x {width}, learning rate "
+        f"{run.recipe.optimizer.learning_rate:g}, in {run.seconds:.0f} s, checkpoint of epoch {run.best['epoch']} "
+        f"({run.best['metric']} {run.best['value']:.3f})"
     )
 
 

@@ -4,12 +4,13 @@ Targets say what is known and no more: NaN is a missing class, -1 a missing pixe
 where its target is missing (the switches T of COMiT-Net, equation 8).
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from covidcx.errors import ManifestError
 from covidcx.training.scores import dice, macro_f1, ranking
 
 if TYPE_CHECKING:
@@ -103,12 +104,14 @@ class ClassHead:
         classes: its K classes.
         truth: float32, N x K from a manifest: 1, 0, or NaN where missing; an exclusive row is all known or all NaN.
         exclusive: one class excludes the others.
+        class_weights: factors on the loss, K of exclusive classes, else K pairs of absent and present; None is 1.
     """
 
     output: str
     classes: tuple[str, ...]
     truth: "Callable[[Manifest], np.ndarray]"
     exclusive: bool = True
+    class_weights: Sequence[float] | Sequence[Sequence[float]] | None = None
     spatial = False
 
     def known(self, manifest: "Manifest") -> np.ndarray:
@@ -123,7 +126,31 @@ class ClassHead:
         """Return the cross-entropy: COMiT-Net equation 5 for exclusive classes, equation 7 for the others."""
         from covidcx.models.losses import SetCrossEntropy, SigmoidCrossEntropy
 
-        return (SetCrossEntropy if self.exclusive else SigmoidCrossEntropy)(smoothing=settings.smoothing)
+        kind = SetCrossEntropy if self.exclusive else SigmoidCrossEntropy
+        return kind(smoothing=settings.smoothing, class_weights=self.class_weights)
+
+    def balanced(self, targets: np.ndarray, copies: np.ndarray) -> "ClassHead":
+        """Return the head with a loss in which the classes weigh alike, however many images each has.
+
+        Args:
+            targets: float, N x K: what is learnt from; NaN does not count.
+            copies: int, N: how often each image is seen in an epoch.
+
+        Returns:
+            The head; its weights are inverse to the classes' images and have mean 1 over the images with a target.
+
+        Raises:
+            ManifestError: a class has no image.
+        """
+        counts = np.stack([copies @ (targets == value) for value in (0, 1)], axis=1).astype(np.float64)
+        counts = counts[:, 1] if self.exclusive else counts
+        if not counts.all():
+            raise ManifestError(
+                f"head {self.output!r} has no training image of one side of its classes {', '.join(self.classes)}; add "
+                "some or take the head out of loss.balanced"
+            )
+        weights = counts.sum(axis=-1, keepdims=True) / (counts.shape[-1] * counts)
+        return replace(self, class_weights=weights.tolist())
 
     def figures(self, targets: np.ndarray, predictions: np.ndarray) -> dict[str, np.ndarray]:
         """Return the truth and the probability of every class."""
