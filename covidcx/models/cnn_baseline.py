@@ -5,6 +5,8 @@ The SIIM paper names no size of EfficientNet [36] and no version of MobileNet [1
 DenseNet-121, MobileNetV2, ResNet-18 and VGG-19, each with fully connected layers behind the pooling.
 """
 
+import re
+
 import keras
 from keras import layers
 
@@ -63,7 +65,18 @@ def cnn_baseline(
     for layer in model.layers:
         if isinstance(layer, layers.BatchNormalization):
             layer.momentum = _MOMENTUM
-    return model
+    return keras.models.clone_model(model, clone_function=_named) if backbone == "efficientnet_b0" else model
+
+
+def _named(layer: keras.Layer) -> keras.Layer:
+    """Copy a layer without the number that Keras gives to the second of its kind in a process.
+
+    EfficientNet's scaling layers have no names of their own; weights are found by name.
+    """
+    config = layer.get_config()
+    if isinstance(layer, layers.Rescaling | layers.Normalization):
+        config["name"] = re.sub(r"_\d+$", "", config["name"])
+    return type(layer).from_config(config)
 
 
 def _features(

@@ -181,3 +181,9 @@ def test_a_baseline_sees_through_keras_weights_what_keras_network_sees(backbone,
     assert np.asarray(own).std() > 0.1
     deep = {"mobilenet": "conv_pw_13", "efficientnet_b0": "top_conv"}[backbone]
     np.testing.assert_array_equal(model.get_layer(deep).kernel.numpy(), network.get_layer(deep).kernel.numpy())
+
+
+def test_a_second_efficientnet_of_a_process_names_its_weights_as_the_first_does():
+    first, second = (by_path(cnn_baseline(SHAPE, backbone="efficientnet_b0")) for _ in range(2))
+    assert list(first) == list(second)
+    assert "normalization/mean" in first
