@@ -27,6 +27,8 @@ BUNDLE_FILE = "bundle.json"
 TASKS = ("segment", "classify", "multi")
 GATE_LABEL = "frontal"
 """Class of a gate that lets an image pass."""
+DISEASE_OUTPUTS = ("disease", "opacity")
+"""Outputs of a network that mark disease; the first that it has counts."""
 _FIELDS = (
     "name", "task", "labels", "heads", "preprocessing", "model", "operating_points", "temperature", "segmenter",
     "gate", "training", "metrics", "licence", "data_licences", "disclaimer",

@@ -4,12 +4,13 @@ Every step is the twin of what `covidcx.edge.runtime.Predictor` does: decode, ch
 prepare, classify, calibrate, decide, and bring the heat map back.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from covidcx.bundle import Bundle
+from covidcx.bundle import DISEASE_OUTPUTS, Bundle
 from covidcx.deploy.graph import mostly_graph, prepare_graph, resize_area_graph, restore_graph, segmenter_input_graph
 from covidcx.deploy.graph_decode import decode_graph
 from covidcx.deploy.graph_gradcam import GradCam
@@ -18,8 +19,6 @@ from covidcx.errors import BundleError
 from covidcx.imaging.roi import NO_LUNGS, SEGMENTER_SIZE, VAGUE_LUNGS, enhancement_of_channel
 
 WEIGHTS_FILE = "weights.h5"
-DISEASE = ("disease", "opacity")
-"""Outputs that mark disease, as `covidcx.edge.runtime` looks for them; the first that a network has counts."""
 MAP_SIDE = SEGMENTER_SIZE
 """Side of the maps that `predict_tensor` and `explain` return; they cover the whole image, whatever its shape."""
 
@@ -65,7 +64,7 @@ class ServingGraph:
         # A network with a heat map of its own needs no gradients.
         self._explained = self.classifier if "heatmap" in outputs else GradCam(bundle, self.classifier)
         self._own_lungs = self.segmenter is None and "lung" in outputs
-        self._disease = next((name for name in DISEASE if name in outputs), None)
+        self._disease = next((name for name in DISEASE_OUTPUTS if name in outputs), None)
 
     @property
     def models(self) -> list[Any]:
@@ -85,11 +84,8 @@ class ServingGraph:
             `lungs_png_bytes` (string, N: the lung mask in the picture's own pixels, 0 and 255), and the same of what
             a network marks as diseased: `disease_png_bytes`.
         """
-        outputs, masks = self._answer(_decode(image_bytes))
-        png = tf.TensorSpec([], tf.string)
-        return outputs | {
-            f"{name}_png_bytes": tf.map_fn(_encoded_mask, maps, fn_output_signature=png) for name, maps in masks.items()
-        }
+        outputs, masks = self._answer(_decode(image_bytes), _encoded, tf.TensorSpec([], tf.string))
+        return outputs | {f"{name}_png_bytes": mask for name, mask in masks.items()}
 
     def predict_tensor(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
         """Answer for pixels.
@@ -104,9 +100,8 @@ class ServingGraph:
         flat = _Flat(
             tf.RaggedTensor.from_tensor(tf.reshape(image, [shape[0], -1])), tf.tile(shape[None, 1:], [shape[0], 1])
         )
-        outputs, masks = self._answer(flat)
-        whole = tf.TensorSpec([None, None], tf.bool)
-        return outputs | {name: tf.map_fn(_mask, maps, fn_output_signature=whole) for name, maps in masks.items()}
+        outputs, masks = self._answer(flat, tf.identity, tf.TensorSpec([None, None], tf.bool))
+        return outputs | masks
 
     def explain(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """Answer for picture files, with Grad-CAM of the called class.
@@ -118,17 +113,25 @@ class ServingGraph:
             As `serving_default`, with `heatmap` (float32, N x 256 x 256, at least 0, over the whole picture), `lungs`
             and `disease` (bool, N x 256 x 256) instead of the PNG bytes.
         """
-        outputs, masks = self._answer(_decode(image_bytes), heat=True)
-        small = tf.TensorSpec([MAP_SIDE] * 2, tf.bool)
-        return outputs | {name: tf.map_fn(_small_mask, maps, fn_output_signature=small) for name, maps in masks.items()}
+        outputs, masks = self._answer(_decode(image_bytes), _small, tf.TensorSpec([MAP_SIDE] * 2, tf.bool), heat=True)
+        return outputs | masks
 
     def _restored(self, bundle: Bundle | None) -> Any:
         from covidcx.models import restore
 
         return None if bundle is None else restore(bundle.model, bundle.path(WEIGHTS_FILE))
 
-    def _answer(self, flat: _Flat, *, heat: bool = False) -> tuple[dict[str, tf.Tensor], dict[str, _Maps]]:
-        """Return the outputs that every signature has, and probabilities of what is marked, by name."""
+    def _answer(
+        self, flat: _Flat, show: Callable[[tf.Tensor], tf.Tensor], shown: tf.TensorSpec, *, heat: bool = False
+    ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+        """Return the outputs that every signature has, and what `show` makes of each mask, by name.
+
+        Args:
+            flat: the pictures.
+            show: from a mask in the picture's own pixels, bool H x W.
+            shown: its result.
+            heat: add `heatmap`.
+        """
         found = self._segmented(flat)
         image_type = tf.TensorSpec((*self.bundle.preprocessing.size, len(self.bundle.preprocessing.channels)), tf.uint8)
         images, boxes = tf.map_fn(
@@ -143,10 +146,14 @@ class ServingGraph:
         zeros = tf.zeros_like(flat.shapes[:, 0])
         whole = tf.stack([zeros, flat.shapes[:, 0], zeros, flat.shapes[:, 1]], axis=1)
         lungs = _Maps(answered["lung"][..., -1] if self._own_lungs else found, flat.shapes, whole)
-        areas = tf.map_fn(
-            lambda one: tf.reduce_mean(tf.cast(_mask(one), tf.float32)),
-            lungs,
-            fn_output_signature=tf.TensorSpec([], tf.float32),
+
+        def measured(one: _Maps) -> tuple[tf.Tensor, tf.Tensor]:
+            mask = _mask(one)
+            return tf.reduce_mean(tf.cast(mask, tf.float32)), show(mask)
+
+        masks = {}
+        areas, masks["lungs"] = tf.map_fn(
+            measured, lungs, fn_output_signature=(tf.TensorSpec([], tf.float32), shown)
         )
         certainty = _certainty(lungs.probability)
         refused, score = self._refusal(flat)
@@ -170,9 +177,9 @@ class ServingGraph:
             outputs["heatmap"] = tf.map_fn(
                 _small_map, (maps, flat.shapes, boxes), fn_output_signature=tf.TensorSpec([MAP_SIDE] * 2, tf.float32)
             )
-        masks = {"lungs": lungs}
         if self._disease is not None:
-            masks["disease"] = _Maps(answered[self._disease][..., -1], flat.shapes, boxes)
+            disease = _Maps(answered[self._disease][..., -1], flat.shapes, boxes)
+            masks["disease"] = tf.map_fn(lambda one: show(_mask(one)), disease, fn_output_signature=shown)
         return outputs, masks
 
     def _segmented(self, flat: _Flat) -> tf.Tensor:
@@ -279,12 +286,12 @@ def _mask(one: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tf.Tensor:
     return restore_graph(*one) > 0.5
 
 
-def _encoded_mask(one: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tf.Tensor:
-    return tf.io.encode_png(tf.cast(_mask(one), tf.uint8)[..., None] * 255)
+def _encoded(mask: tf.Tensor) -> tf.Tensor:
+    return tf.io.encode_png(tf.cast(mask, tf.uint8)[..., None] * 255)
 
 
-def _small_mask(one: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tf.Tensor:
-    return mostly_graph(_mask(one), MAP_SIDE, MAP_SIDE)
+def _small(mask: tf.Tensor) -> tf.Tensor:
+    return mostly_graph(mask, MAP_SIDE, MAP_SIDE)
 
 
 def _small_map(one: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tf.Tensor:

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from covidcx.bundle import Bundle, calibrate, decide
+from covidcx.bundle import DISEASE_OUTPUTS, Bundle, calibrate, decide
 from covidcx.edge.gate import Gate
 from covidcx.edge.lite import load_network
 from covidcx.errors import BundleError, UnsupportedImageError
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 UNSURE_LUNGS = 0.90
 """Below this mean probability an answer carries a warning."""
-OWN_MASKS = ("lung", "disease", "opacity")
+OWN_MASKS = ("lung", *DISEASE_OUTPUTS)
 """Outputs of a network with several heads that mark a region; their last channel is the probability."""
 SMALL_LUNGS = 0.10
 """Below this share an answer carries a warning."""
@@ -142,7 +142,7 @@ class Predictor:
             lungs = own["lung"] > 0.5
             area, remarks = _checked(lungs, outputs["lung"][0, ..., -1])
             warnings += remarks
-        marked = own.get("disease", own.get("opacity"))
+        marked = next((own[name] for name in DISEASE_OUTPUTS if name in own), None)
         disease = None if marked is None else marked > 0.5
         if heat is None and disease is not None:
             heat = np.where(disease, marked, np.float32(0))
