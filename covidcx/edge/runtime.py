@@ -5,7 +5,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from covidcx.bundle import DISEASE_OUTPUTS, Bundle, calibrate, decide
@@ -16,7 +15,7 @@ from covidcx.finding import Finding
 from covidcx.imaging.preprocessing import Prepared, prepare
 from covidcx.imaging.radiograph import Radiograph
 from covidcx.imaging.read import read
-from covidcx.imaging.resize import SummedImage
+from covidcx.imaging.resize import SummedImage, count_columns
 from covidcx.imaging.roi import NO_LUNGS, VAGUE_LUNGS, enhancement_of_channel, segment_lungs
 
 log = logging.getLogger(__name__)
@@ -246,7 +245,7 @@ def _checked(lungs: np.ndarray, probability: np.ndarray) -> tuple[float, tuple[s
         UnsupportedImageError: there are none, or what found them is only guessing.
     """
     # All that is asked of the mask, in one pass over it.
-    columns = cv2.reduce(lungs.view(np.uint8), 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S)[0]
+    columns = count_columns(lungs)
     area = int(columns.sum()) / lungs.size
     if area < NO_LUNGS:
         raise UnsupportedImageError(

@@ -29,7 +29,7 @@ from covidcx.imaging.greyscale import grey_table, look_up, numbers
 from covidcx.imaging.headers import jpeg2000_header, jpeg_header
 from covidcx.imaging.orientation import UPRIGHT, turn_of_patient
 from covidcx.imaging.picture import check_size, to_grey
-from covidcx.imaging.radiograph import Radiograph
+from covidcx.imaging.radiograph import Radiograph, surely_in_range
 from covidcx.imaging.subject import check_kind, check_view
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ _ELEMENTS = [int(Tag(keyword)) for keyword in (
     "WindowCenter", "WindowWidth", "VOILUTFunction", "PresentationLUTShape", "ExtendedOffsetTable",
     "ExtendedOffsetTableLengths", "FloatPixelData", "DoubleFloatPixelData", "PixelData",
 )]  # fmt: skip
-_PIXELS = {int(Tag(keyword)) for keyword in ("FloatPixelData", "DoubleFloatPixelData", "PixelData")}
+_PIXELS = [int(Tag(keyword)) for keyword in ("FloatPixelData", "DoubleFloatPixelData", "PixelData")]
 
 # Functional groups of one frame and what the reader takes from them (PS3.3 C.7.6.16.2).
 _GROUPS = {
@@ -103,7 +103,11 @@ def read_dicom(path: Path, window: int | None = 0) -> Radiograph:
         turn = turn_of_patient([str(text) for text in _several(header.get("PatientOrientation"))])
         _check_pixels(header, path)
         words, shift = _decode(header, stream)
-        pixels = _colour(words, window) if words.ndim == 3 else look_up(grey_table(header, words, shift, window), words)
+        if words.ndim == 3:
+            pixels, in_range = _colour(words, window), False
+        else:
+            table = grey_table(header, words, shift, window)
+            pixels, in_range = look_up(table, words), surely_in_range(table)
         sex = header.get("PatientSex")
         kept = {
             "view": view,
@@ -118,7 +122,7 @@ def read_dicom(path: Path, window: int | None = 0) -> Radiograph:
         log.info("%s: turned upright as Patient Orientation says (%s)", path.name, turn)
     pixels = turn.apply(pixels)
     pixels.flags.writeable = False
-    return Radiograph(pixels, turn=turn, **kept)
+    return Radiograph(pixels, turn=turn, in_range=in_range, **kept)
 
 
 def _several(value: Any) -> list[Any]:
@@ -236,7 +240,7 @@ def _decode(header: Dataset, stream: BinaryIO) -> tuple[np.ndarray, int]:
     plain = samples == 1 and syntax.is_little_endian and not syntax.is_encapsulated
     if plain and syntax != DeflatedExplicitVRLittleEndian:
         # The words lie there as they are, so the header need not be parsed a second time.
-        data = read_dataset(stream, *header.original_encoding, specific_tags=_ELEMENTS)
+        data = read_dataset(stream, *header.original_encoding, specific_tags=_PIXELS)
     else:
         stream.seek(0)
         data = pydicom.dcmread(stream, specific_tags=_ELEMENTS, force=True)

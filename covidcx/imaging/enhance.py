@@ -119,7 +119,7 @@ def beasf_table(image: np.ndarray, gamma: float, variant: str) -> np.ndarray:
     if not GAMMA[0] <= gamma <= GAMMA[1]:
         raise ImageError(f"BEASF gamma lies within {GAMMA[0]:g}..{GAMMA[1]:g}, received {gamma}")
     levels = np.arange(LEVELS)
-    counts = np.bincount(image.ravel(), minlength=LEVELS)
+    counts = histogram(image)
     mean = int((counts * levels).sum()) // image.size
     present = np.flatnonzero(counts)
     low, high = int(present[0]), int(present[-1])
@@ -159,7 +159,7 @@ def winsorise(
         uint8, H x W; unchanged where both percentiles fall on one grey level.
     """
     image = _require_uint8(image)
-    cumulative = np.cumsum(_histogram(image, mask))
+    cumulative = np.cumsum(histogram(image, mask))
     low = int(np.searchsorted(cumulative, lower / 100 * cumulative[-1] + TIE))
     high = int(np.searchsorted(cumulative, upper / 100 * cumulative[-1] - TIE))
     if high <= low:
@@ -180,20 +180,30 @@ def match_histogram(image: np.ndarray, reference: Sequence[float], mask: np.ndar
         uint8, H x W.
     """
     image = _require_uint8(image)
-    cumulative = np.cumsum(_histogram(image, mask))
+    cumulative = np.cumsum(histogram(image, mask))
     table = np.searchsorted(np.asarray(reference), cumulative / cumulative[-1] - TIE)
     return cv2.LUT(image, np.minimum(table, LEVELS - 1).astype(np.uint8))
 
 
 def cumulative_histogram(image: np.ndarray, mask: np.ndarray | None = None) -> tuple[float, ...]:
     """Return an image's 256 cumulative shares: a reference for `match_histogram`."""
-    cumulative = np.cumsum(_histogram(_require_uint8(image), mask))
+    cumulative = np.cumsum(histogram(_require_uint8(image), mask))
     return tuple(np.round(cumulative / cumulative[-1], 6).tolist())
 
 
-def _histogram(image: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
-    pixels = image if mask is None or not mask.any() else image[mask]
-    return np.bincount(pixels.ravel(), minlength=LEVELS)
+def histogram(image: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
+    """Count an image's grey levels.
+
+    Args:
+        image: uint8, H x W.
+        mask: bool, H x W: where they are counted; everywhere by default, and where it is empty.
+
+    Returns:
+        int64, 256.
+    """
+    where = None if mask is None or not mask.any() else mask.view(np.uint8)
+    # Several times faster than np.bincount, which turns levels into 64-bit numbers first.
+    return cv2.calcHist([image], [0], where, [LEVELS], [0, LEVELS]).ravel().astype(np.int64)
 
 
 def _require_uint8(image: np.ndarray) -> np.ndarray:

@@ -282,7 +282,7 @@ def _channel(image: np.ndarray, name: str, spec: Preprocessing) -> np.ndarray:
 
 
 def _median_level(image: np.ndarray, mask: np.ndarray) -> int:
-    cumulative = np.cumsum(np.bincount(image[mask], minlength=enhance.LEVELS))
+    cumulative = np.cumsum(enhance.histogram(image, mask))
     return int(np.searchsorted(cumulative * 2, cumulative[-1]))
 
 
@@ -292,7 +292,8 @@ def _sample_grid(
     """Read the segmenter's grid at the centre of every network pixel, in integer arithmetic."""
     rows = _centres(box[0], box[1], shape[0], size[0])
     columns = _centres(box[2], box[3], shape[1], size[1])
-    return grid[rows][:, columns]
+    # Not grid[rows][:, columns], which NumPy lays out by columns and OpenCV then copies at every use.
+    return grid.take(rows, axis=0).take(columns, axis=1)
 
 
 def _centres(start: int, stop: int, length: int, size: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 """The one image value inside the house."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 
 import numpy as np
 
@@ -27,6 +27,9 @@ class Radiograph:
         photometric: photometric interpretation of the file before it was unified.
         bits: bits stored per pixel in the file.
         turn: what brought the file's rows and columns upright; its masks and boxes need the same turn.
+
+    Args:
+        in_range: that the pixels lie in 0..1 is known, as of a table that they were looked up in; no attribute.
     """
 
     pixels: np.ndarray
@@ -38,8 +41,9 @@ class Radiograph:
     photometric: str = "MONOCHROME2"
     bits: int = 8
     turn: Turn = UPRIGHT
+    in_range: InitVar[bool] = False
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, in_range: bool) -> None:
         pixels = np.ascontiguousarray(self.pixels, dtype=np.float32)
         if pixels.ndim != 2:
             raise UnreadableImageError(
@@ -48,7 +52,7 @@ class Radiograph:
             )
         if pixels.size == 0:
             raise UnreadableImageError(f"the image holds no pixels, received {pixels.shape}; re-export the image")
-        if pixels.view(np.uint32).max() > _BITS_OF_ONE:
+        if not (in_range or surely_in_range(pixels)):
             _check_range(pixels)
         # An array that its maker gave up to write on needs no copy; a read-only view of a writable one does.
         if pixels is self.pixels and (pixels.flags.writeable or not pixels.flags.owndata):
@@ -60,6 +64,11 @@ class Radiograph:
     def shape(self) -> tuple[int, int]:
         """Height and width in pixels."""
         return self.pixels.shape
+
+
+def surely_in_range(values: np.ndarray) -> bool:
+    """Whether float32 values lie in 0..1, in one pass; False where one is minus zero, which does too."""
+    return bool(values.view(np.uint32).max() <= _BITS_OF_ONE)
 
 
 def _check_range(pixels: np.ndarray) -> None:

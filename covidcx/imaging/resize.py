@@ -18,6 +18,8 @@ error above or below, differently in every executor; the next larger share that 
 _BLOCK = 2**20
 # Rows of a table that are read at a time.
 _ROWS = 32
+# Up to this many pixels 8 bits can count.
+_COUNTED = 255
 # Up to this many pixels a table of the whole image is kept (64 MiB); larger images are summed in blocks every time.
 _KEPT = 2**23
 
@@ -100,7 +102,27 @@ def mostly(mask: np.ndarray, height: int, width: int) -> np.ndarray:
     Returns:
         bool, height x width.
     """
+    tall, wide = mask.shape[0] // height, mask.shape[1] // width
+    if mask.shape == (tall * height, wide * width) and max(tall, wide) <= _COUNTED:
+        # Footprints of whole pixels need no sums of the whole mask: they are counted, at half the cost.
+        rows = np.add.reduce(mask.view(np.uint8).reshape(height, tall, -1), axis=1, dtype=np.uint8)
+        counts = sum(rows[:, first::wide].astype(np.uint16) for first in range(wide))
+        return counts > tall * wide // 2
     return resize_area(mask, height, width) > 0.5 + SHARE_TIE
+
+
+def count_columns(mask: np.ndarray) -> np.ndarray:
+    """Count the True pixels of each column.
+
+    Args:
+        mask: bool, H x W.
+
+    Returns:
+        int64, W.
+    """
+    rows = mask.view(np.uint8)
+    parts = (rows[first : first + _COUNTED] for first in range(0, len(rows), _COUNTED))
+    return sum(np.add.reduce(part, axis=0, dtype=np.uint8).astype(np.int64) for part in parts)
 
 
 class _Edges(NamedTuple):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from covidcx.imaging import resize
-from covidcx.imaging.resize import SummedImage, mostly, resize_area, to_uint8
+from covidcx.imaging.resize import SummedImage, count_columns, mostly, resize_area, to_uint8
 
 ROUNDING = 1e-10
 """Of sums over a million pixels in float64; to_uint8 minds nothing below 4e-9."""
@@ -78,6 +78,28 @@ def test_images_of_many_blocks_equal_products_with_their_footprints(shape):
 
     expected = footprints(shape[0], size[0]) @ image.astype(np.float64) @ footprints(shape[1], size[1]).T
     np.testing.assert_allclose(resize_area(image, *size), expected, rtol=0, atol=ROUNDING)
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [((96, 96), (24, 24)), ((96, 72), (32, 12)), ((510, 510), (2, 2)), ((512, 6), (2, 3)), ((7, 5), (7, 5)),
+     ((100, 90), (24, 24)), ((20, 20), (40, 40))],
+)  # fmt: skip
+def test_a_mask_resamples_as_its_means_do_whether_counted_or_summed(shape, size):
+    rng = np.random.default_rng(0)
+    for share in (0.0, 0.3, 0.5, 0.7, 1.0):
+        mask = rng.random(shape) < share
+        means = np.array(resize_area(mask, *size))
+        # Far from every share that a mask can have but one half, which is not "more than half".
+        np.testing.assert_array_equal(mostly(mask, *size), means > 0.5 + 1e-7)
+        np.testing.assert_array_equal(mostly(np.asfortranarray(mask), *size), means > 0.5 + 1e-7)
+
+
+@pytest.mark.parametrize("height", [1, 255, 256, 600])
+def test_the_pixels_of_each_column_are_counted(height):
+    mask = np.random.default_rng(height).random((height, 9)) < 0.9
+    mask[:, 0] = True
+    np.testing.assert_array_equal(count_columns(mask), mask.sum(axis=0))
 
 
 def test_a_half_is_not_mostly():
