@@ -129,11 +129,18 @@ class DiceCrossEntropy(keras.losses.Loss):
 
     Args:
         dice_weight: weight of the Dice term; the cross-entropy has one minus this.
+        class_weights: factors on the cross-entropy of pixels outside and inside. None is 1.
     """
 
-    def __init__(self, dice_weight: float = 0.5, name: str = "dice_cross_entropy", **kwargs) -> None:
+    def __init__(
+        self,
+        dice_weight: float = 0.5,
+        class_weights: Sequence[float] | None = None,
+        name: str = "dice_cross_entropy",
+        **kwargs,
+    ) -> None:
         super().__init__(name=name, **kwargs)
-        self.dice_weight = dice_weight
+        self.dice_weight, self.class_weights = dice_weight, class_weights
 
     def call(self, y_true, y_pred):
         """Return the loss per image, N; both N x H x W x C, `y_true` 1 inside, 0 outside, -1 ignored.
@@ -144,7 +151,9 @@ class DiceCrossEntropy(keras.losses.Loss):
         known = ops.cast(y_true >= 0, y_pred.dtype)
         target = ops.maximum(y_true, 0.0) * known
         probability = ops.clip(y_pred, 1e-6, 1.0 - 1e-6)
-        entropy = -(target * ops.log(probability) + (1.0 - target) * ops.log(1.0 - probability)) * known
+        outside, inside = self.class_weights or (1.0, 1.0)
+        entropy = inside * target * ops.log(probability) + outside * (1.0 - target) * ops.log(1.0 - probability)
+        entropy = -entropy * known
         axes = (1, 2, 3)
         count = ops.maximum(ops.sum(known, axis=axes), 1.0)
         overlap = ops.sum(target * probability * known, axis=axes)
@@ -157,4 +166,4 @@ class DiceCrossEntropy(keras.losses.Loss):
 
     def get_config(self):
         """Return the arguments for serialisation."""
-        return {**super().get_config(), "dice_weight": self.dice_weight}
+        return {**super().get_config(), "dice_weight": self.dice_weight, "class_weights": self.class_weights}

@@ -38,8 +38,9 @@ class LossSettings:
         smoothing: share of the target spread over all classes (classification).
         dice_weight: weight of the Dice term; the cross-entropy has one minus this (segmentation).
         head_weights: weight of each head's loss in the sum, 1 where absent (`multi`).
-        balanced: heads of classes in whose loss every class weighs alike, whatever its number of training images
-            (`multi`). `Recipe.class_weights` balances labels, which a head may join: three of four are unhealthy.
+        balanced: heads in whose cross-entropy every class weighs alike, whatever its number of training images; of a
+            mask, what lies inside and outside, whatever its number of pixels (`multi`). `Recipe.class_weights` balances
+            labels, which a head may join: three of four are unhealthy.
     """
 
     smoothing: float = 0.0
@@ -209,7 +210,7 @@ class Recipe(Settings):
                 raise RecipeError(f"{named} belongs to task 'multi', not {self.task!r}; set task=multi or leave it out")
             return
         from covidcx.training import heads
-        from covidcx.training.heads.head import ClassHead
+        from covidcx.training.heads.head import ClassHead, MaskHead
 
         if not self.heads or len(set(self.heads)) != len(self.heads):
             raise RecipeError(f"task 'multi' needs heads, each once, received {self.heads}; known: {heads.names()}")
@@ -225,8 +226,8 @@ class Recipe(Settings):
                 if name not in self.heads:
                     raise RecipeError(f"{where} names {name!r}.{did_you_mean(name, self.heads)}")
         for name in self.loss.balanced:
-            # Masks have no classes, and a kind of its own brings fixed weights.
-            if type(heads.get(name)) is not ClassHead:
+            # A kind of its own brings fixed weights, or losses of its own.
+            if type(heads.get(name)) not in (ClassHead, MaskHead):
                 raise RecipeError(f"loss.balanced names {name!r}, whose loss has no classes to balance; leave it out")
         for name, splits in self.head_splits.items():
             for split in splits:

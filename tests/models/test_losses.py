@@ -69,9 +69,9 @@ def test_set_gradient_pulls_only_rows_with_labels_and_only_towards_the_set():
     assert not gradient[1:].any()
 
 
-def _dice(target, probability, weight):
+def _dice(target, probability, weight, class_weights=None):
     shape = (1, 1, len(target), 1)
-    loss = DiceCrossEntropy(weight, reduction="none")
+    loss = DiceCrossEntropy(weight, class_weights, reduction="none")
     target, probability = np.array(target, np.float32).reshape(shape), np.array(probability, np.float32).reshape(shape)
     return np.asarray(loss(target, probability))[0]
 
@@ -85,6 +85,12 @@ def test_dice_term_by_hand():
 def test_cross_entropy_term_is_the_mean_over_pixels():
     expected = -(math.log(0.9) + math.log(0.4) + math.log(0.8)) / 3
     assert _dice([1, 1, 0], [0.9, 0.4, 0.2], 0.0) == pytest.approx(expected, abs=1e-5)
+
+
+def test_pixels_outside_and_inside_are_weighed_in_the_cross_entropy_alone():
+    expected = -(3.0 * math.log(0.9) + 3.0 * math.log(0.4) + 0.5 * math.log(0.8)) / 3
+    assert _dice([1, 1, 0, -1], [0.9, 0.4, 0.2, 0.9], 0.0, (0.5, 3.0)) == pytest.approx(expected, abs=1e-5)
+    assert _dice([1, 1, 0], [0.9, 0.4, 0.2], 1.0, (0.5, 3.0)) == _dice([1, 1, 0], [0.9, 0.4, 0.2], 1.0)
 
 
 def test_ignored_pixels_change_neither_term():
@@ -104,6 +110,7 @@ def test_an_image_without_any_labelled_pixel_costs_exactly_nothing():
         (SetCrossEntropy(0.2, [1.0, 3.0]), "class_weights"),
         (SigmoidCrossEntropy(0.2, [[1.0, 3.0]]), "class_weights"),
         (DiceCrossEntropy(0.7), "dice_weight"),
+        (DiceCrossEntropy(0.7, (0.5, 2.0)), "class_weights"),
     ],
 )
 def test_losses_survive_serialisation(loss, setting):

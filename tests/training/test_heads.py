@@ -157,6 +157,24 @@ def test_balanced_heads_weigh_classes_inversely_to_what_an_epoch_shows(table, tm
     assert heads.get("healthy").class_weights is None and task.losses()["healthy"].class_weights is None
 
 
+def test_a_balanced_mask_weighs_inside_as_much_as_outside(table, tmp_path):
+    recipe = replace(RECIPE, loss=replace(RECIPE.loss, balanced=("disease",)))
+    task = task_of(recipe)
+    feed = prepare_feed(recipe, task, select(recipe, task, table), tmp_path)
+    outside, inside = feed.task.losses()["disease"].class_weights
+    seen = np.bincount(feed.training.items[:, 0])
+    masks = feed.training.targets["disease"]
+    pixels = [int(seen @ (masks == value).sum(axis=(1, 2, 3))) for value in (0, 1)]
+    assert 0 < pixels[1] < pixels[0]
+    assert outside * pixels[0] == pytest.approx(inside * pixels[1]) == pytest.approx(sum(pixels) / 2)
+    assert feed.task.losses()["lung"].class_weights is None
+
+
+def test_a_mask_to_balance_that_is_never_inside_is_named():
+    with pytest.raises(ManifestError, match=r"head .disease. has no training pixel inside.*loss\.balanced"):
+        heads.get("disease").balanced(np.array([[[[0], [-1]]]], np.int8), np.ones(1, np.int64))
+
+
 def test_a_class_to_balance_without_an_image_is_named(table, tmp_path):
     frame = table.frame.assign(label=table.frame["label"].where(table.frame["label"] != "normal", "cap"))
     recipe = replace(RECIPE, loss=replace(RECIPE.loss, balanced=("healthy",)))
@@ -220,7 +238,7 @@ def test_run_tells_every_heads_figures_and_chooses_on_their_mean(mixed, tmp_path
         ({"head_splits.lung": "pediatric"}, r"head_splits\.lung names 'pediatric'"),
         ({"task": "classify"}, "heads, copies, loss.head_weights belongs to task 'multi'"),
         ({"loss.balanced": "healthly"}, "loss.balanced names 'healthly'.*healthy"),
-        ({"loss.balanced": "lung"}, "loss.balanced names 'lung', whose loss has no classes"),
+        ({"heads": "lung-instances", "loss.balanced": "lung-instances"}, "'lung-instances', whose loss has no classes"),
         ({"heads": "infection", "lung_as": "boxes"}, "lung_as=boxes needs a head of the lungs"),
     ],
 )

@@ -59,10 +59,12 @@ class MaskHead:
     Attributes:
         output: name of the model's output, float N x H x W x 1 or 2.
         region: what says where it is.
+        class_weights: factors on the cross-entropy of pixels outside and inside; None is 1.
     """
 
     output: str
     region: "Region"
+    class_weights: Sequence[float] | None = None
     spatial = True
 
     @property
@@ -82,7 +84,24 @@ class MaskHead:
         """Return cross-entropy plus Dice over the labelled pixels (COMiT-Net equations 2 and 3 at dice_weight 0)."""
         from covidcx.models.losses import DiceCrossEntropy
 
-        return DiceCrossEntropy(dice_weight=settings.dice_weight)
+        return DiceCrossEntropy(dice_weight=settings.dice_weight, class_weights=self.class_weights)
+
+    def balanced(self, targets: np.ndarray, copies: np.ndarray) -> "MaskHead":
+        """Return the head with a cross-entropy in which what lies inside weighs as much as what lies outside.
+
+        Args:
+            targets: int8, N x H x W x 1: what is learnt from; -1 does not count.
+            copies: int, N: how often each image is seen in an epoch.
+
+        Returns:
+            The head; its weights are inverse to the numbers of pixels and have mean 1 over those with a target.
+
+        Raises:
+            ManifestError: no pixel lies inside, or none outside.
+        """
+        counts = np.array([copies @ (targets == value).sum(axis=(1, 2, 3)) for value in (0, 1)], np.float64)
+        missing = f"head {self.output!r} has no training pixel inside, or none outside"
+        return replace(self, class_weights=_inverse(counts, missing))
 
     def figures(self, targets: np.ndarray, predictions: np.ndarray) -> dict[str, np.ndarray]:
         """Return the Dice of each image at 0.5."""
@@ -143,14 +162,8 @@ class ClassHead:
             ManifestError: a class has no image.
         """
         counts = np.stack([copies @ (targets == value) for value in (0, 1)], axis=1).astype(np.float64)
-        counts = counts[:, 1] if self.exclusive else counts
-        if not counts.all():
-            raise ManifestError(
-                f"head {self.output!r} has no training image of one side of its classes {', '.join(self.classes)}; add "
-                "some or take the head out of loss.balanced"
-            )
-        weights = counts.sum(axis=-1, keepdims=True) / (counts.shape[-1] * counts)
-        return replace(self, class_weights=weights.tolist())
+        missing = f"head {self.output!r} has no training image of one side of its classes {', '.join(self.classes)}"
+        return replace(self, class_weights=_inverse(counts[:, 1] if self.exclusive else counts, missing))
 
     def figures(self, targets: np.ndarray, predictions: np.ndarray) -> dict[str, np.ndarray]:
         """Return the truth and the probability of every class."""
@@ -177,3 +190,14 @@ class ClassHead:
         # A bundle's temperature and threshold are chosen on the columns `p_LABEL` of the output `probabilities`.
         stem = "p" if self.output == "probabilities" else self.output
         return [f"{kind}{stem}_{name}" for name in self.classes]
+
+
+def _inverse(counts: np.ndarray, missing: str) -> list:
+    """Return weights inverse to counts along the last axis, of mean 1 over what was counted.
+
+    Raises:
+        ManifestError: a count is zero; `missing` says of what.
+    """
+    if not counts.all():
+        raise ManifestError(f"{missing}; add some or take the head out of loss.balanced")
+    return (counts.sum(axis=-1, keepdims=True) / (counts.shape[-1] * counts)).tolist()
