@@ -12,13 +12,12 @@ from covidcx.evaluation.intervals import WeightedMetric, bootstrap_all, mean
 from covidcx.evaluation.pixels import count_pixels
 from covidcx.evaluation.predictions import patients_of
 from covidcx.evaluation.roc import sensitivity_at_specificity
+from covidcx.papers.comit_net import ablation
 from covidcx.papers.comit_net.protocol import COMIT, SPECIFICITY, covid_scores, described, subset, targets
 from covidcx.papers.comparison import Comparison, attempt
 from covidcx.papers.item import Context, Item, Result
 from covidcx.papers.trained import Cell, Trained, train_cell, trained
 
-RUNS = {f"{COMIT}-lung": "lung", f"{COMIT}-disease": "disease", f"{COMIT}-tasks-4": "infection"}
-"""Head of each single network, by the folder of its run; the last one is Table 5's."""
 SYSTEMS = ("all tasks", "single task", "difference")
 _METRICS = {
     "lung": ("lung IoU, mean over images",),
@@ -27,13 +26,18 @@ _METRICS = {
 }
 
 
+def cells() -> dict[str, Cell]:
+    """Return the network of each task that is measured, by its head; that of COVID-19 is Table 5's."""
+    masks = {head: Cell(COMIT, f"{COMIT}-{head}", {"heads": head}) for head in ("lung", "disease")}
+    return {**masks, "infection": ablation.cells()["Task 4 Only"]}
+
+
 def single_tasks(context: Context) -> Result:
     """Train a network for each task alone and compare it with the one for all tasks on the test rows."""
     rows, notes = [], []
 
-    def measure(name: str, head: str) -> list[Comparison]:
-        several = trained(context, COMIT)
-        single = train_cell(context, Cell(COMIT, name, {"heads": head}))
+    def measure(head: str, cell: Cell) -> list[Comparison]:
+        several, single = trained(context, COMIT), train_cell(context, cell)
         notes.append(f"{head} alone: {described(single)}")
         test = subset(context, "single tasks", ("test",), head)
         answers = _classes if head == "infection" else _masks
@@ -46,8 +50,8 @@ def single_tasks(context: Context) -> Result:
             found += [context.judge(system, title, None, value) for system, value in values.items()]
         return found
 
-    for name, head in RUNS.items():
-        rows += attempt(name, dict.fromkeys(_METRICS[head]), lambda name=name, head=head: measure(name, head))
+    for head, cell in cells().items():
+        rows += attempt(cell.name, dict.fromkeys(_METRICS[head]), lambda head=head, cell=cell: measure(head, cell))
     return Result(tuple(rows), notes=tuple(notes), split_hash=split_hash(context.manifest.frame))
 
 
