@@ -262,15 +262,16 @@ def learning_rate_figure(
 
 
 def bars_figure(
-    groups: Mapping[str, Sequence[float]], names: Sequence[str], quantity: str, title: str = ""
+    groups: Mapping[str, Sequence[float]], names: Sequence[str], quantity: str, title: str = "", most: float = 1.0
 ) -> "Figure":
     """Draw one horizontal bar per name and group, such as a model's outputs for two images.
 
     Args:
-        groups: per group's name one value per entry of `names`, 0..1.
+        groups: per group's name one value per entry of `names`, 0..`most`.
         names: what the bars stand for.
         quantity: what the values are.
         title: heading.
+        most: the largest value that there is room for.
 
     Returns:
         The figure.
@@ -280,11 +281,12 @@ def bars_figure(
     for i, (group, values) in enumerate(groups.items()):
         places = np.arange(len(names)) + (i - (len(groups) - 1) / 2) * height
         drawn = axes.barh(places, values, height, color=_colour(group, i), label=group)
-        axes.bar_label(drawn, fmt="%.2f", fontsize=7, padding=2)
+        axes.bar_label(drawn, fmt="%.2f" if most >= 1 else "%.3f", fontsize=7, padding=2)
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.invert_yaxis()
-    axes.set(xlim=(0, 1.08), xlabel=quantity)
-    axes.legend(fontsize=8, frameon=False, loc="lower right")
+    axes.set(xlim=(0, 1.08 * most), xlabel=quantity)
+    if len(groups) > 1:
+        axes.legend(fontsize=8, frameon=False, loc="lower right")
     return figure
 
 

@@ -45,4 +45,7 @@ def test_curves_and_bars_show_every_value():
     assert [list(line.get_xdata()) for line in lines] == [[1, 2, 3]] * 2 and lines[1].get_linestyle() == "--"
     bars = bars_figure({"covid": [0.2, 0.9], "normal": [0.1, 0.3]}, ("Edema", "Mass"), "probability")
     assert sorted(patch.get_width() for patch in bars.axes[0].patches) == [0.1, 0.2, 0.3, 0.9]
-    assert bars.get_supxlabel() == DISCLAIMER
+    assert bars.get_supxlabel() == DISCLAIMER and bars.axes[0].get_legend() is not None
+    small = bars_figure({"all": [0.01, 0.04]}, ("Edema", "Mass"), "deviation", most=0.04).axes[0]
+    assert 0.04 < small.get_xlim()[1] < 0.05 and small.get_legend() is None
+    assert [text.get_text() for text in small.texts] == ["0.010", "0.040"]
