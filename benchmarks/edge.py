@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-KERAS, EDGE = "keras", "edge"
+KERAS, EDGE, BARE = "keras", "edge", "bare"
 
 
 def edge_path(bundle: str) -> Callable[[Path], object]:
@@ -105,8 +105,21 @@ def cold(kind: str, bundle: str, file: Path, rounds: int) -> tuple[float, float]
     return statistics.median(seconds), statistics.median(peaks)
 
 
-def child(kind: str, bundle: str, file: Path) -> None:
-    """Make one finding and print the peak memory in MB."""
+def alone(bundle: str, file: Path, rounds: int) -> dict[str, float]:
+    """Return edge and bare networks in ms from a process of their own: a unit has no TensorFlow beside them."""
+    done = subprocess.run(
+        [sys.executable, __file__, "--child", BARE, "--bundle", bundle, "--rounds", str(rounds), str(file)],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def child(kind: str, bundle: str, file: Path, rounds: int) -> None:
+    """Make one finding and print the peak memory in MB; of kind `bare`, time edge and bare networks by turns."""
+    if kind == BARE:
+        networks, edge = bare_networks(bundle), edge_path(bundle)
+        print(json.dumps(median_ms({BARE: networks, EDGE: lambda: edge(file)}, rounds)))
+        return
     {KERAS: keras_path, EDGE: edge_path}[kind](bundle)(file)
     # Not ru_maxrss: a child starts with its parent's.
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
@@ -128,10 +141,10 @@ def main() -> None:
     parser.add_argument("--original", default="covid-cxnet", help="bundle of the Keras path (default: covid-cxnet)")
     parser.add_argument("--rounds", type=int, default=30, help="(default: 30)")
     parser.add_argument("--cold-rounds", type=int, default=5, help="(default: 5)")
-    parser.add_argument("--child", choices=(KERAS, EDGE), help=argparse.SUPPRESS)
+    parser.add_argument("--child", choices=(KERAS, EDGE, BARE), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
-        child(arguments.child, arguments.bundle, arguments.files[0])
+        child(arguments.child, arguments.bundle, arguments.files[0], arguments.rounds)
         return
     with tempfile.TemporaryDirectory() as folder:
         bundle = arguments.bundle
@@ -144,18 +157,17 @@ def main() -> None:
         networks = bare_networks(bundle)
         edge, keras = edge_path(bundle), keras_path(arguments.original)
         for file in files[:3]:
-            pair = {"bare": networks, EDGE: lambda f=file: edge(f)}
-            found = median_ms(pair | {KERAS: lambda f=file: keras(f)}, arguments.rounds)
+            found = median_ms({BARE: networks, EDGE: lambda f=file: edge(f), KERAS: lambda f=file: keras(f)},
+                              arguments.rounds)  # fmt: skip
             print(
-                f"{file.name}: edge {found[EDGE]:.1f} ms, bare networks {found['bare']:.1f} ms "
-                f"(edge / bare {found[EDGE] / found['bare']:.2f}), Keras predict {found[KERAS]:.1f} ms "
+                f"{file.name}: edge {found[EDGE]:.1f} ms, bare networks {found[BARE]:.1f} ms "
+                f"(edge / bare {found[EDGE] / found[BARE]:.2f}), Keras predict {found[KERAS]:.1f} ms "
                 f"(Keras / edge {found[KERAS] / found[EDGE]:.1f})"
             )
-            # A unit runs no Keras between two files, which clears the processor's caches.
-            alone = median_ms(pair, arguments.rounds)
+            found = alone(bundle, file, arguments.rounds)
             print(
-                f"    without Keras between: edge {alone[EDGE]:.1f} ms, bare networks {alone['bare']:.1f} ms "
-                f"(edge / bare {alone[EDGE] / alone['bare']:.2f})"
+                f"    in a process without TensorFlow: edge {found[EDGE]:.1f} ms, bare networks {found[BARE]:.1f} ms "
+                f"(edge / bare {found[EDGE] / found[BARE]:.2f})"
             )
         started = {kind: cold(kind, name, files[0], arguments.cold_rounds)
                    for kind, name in ((EDGE, bundle), (KERAS, arguments.original))}  # fmt: skip
