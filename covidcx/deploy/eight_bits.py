@@ -7,6 +7,7 @@ convolution, whose kernels take differences of inputs twentyfold apart in size.
 
 import logging
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,8 @@ FLOAT_STARTS = (0, 12)
 CLOSE_ENOUGH = 0.01
 """Mean difference in probability from the float32 network at which no more of it is left in float32."""
 _JUDGED_ON = 40
+_FEW = 16
+"""Up to this many numbers an operation costs nothing in float32."""
 
 
 def quantised(
@@ -44,8 +47,9 @@ def quantised(
     # Heat maps have no scale of their own to be close on.
     judged = [name for name, values in expected.items() if values.min() >= 0.0 and values.max() <= 1.0]
     tried: list[tuple[float, bytes]] = []
+    quotients = _quotients(calibrated)
     for start in starts:
-        content = mlir_quantize(calibrated, denylisted_nodes=_first_operations(calibrated, start))
+        content = mlir_quantize(calibrated, denylisted_nodes=_first_operations(calibrated, start) | quotients)
         found = _answers(content, images)
         loss = max((float(np.abs(found[name] - expected[name]).mean()) for name in judged), default=0.0)
         log.info("8 bits with %d first convolutions in float32: mean difference %.4f", start, loss)
@@ -58,14 +62,46 @@ def quantised(
 def _first_operations(content: bytes, convolutions: int) -> set[str]:
     """Name every operation up to the last of so many first convolutions, by its output."""
     from tensorflow.lite.python.schema_py_generated import BuiltinOperator
+
+    graph, kinds = _graph(content)
+    wanted = (BuiltinOperator.CONV_2D, BuiltinOperator.DEPTHWISE_CONV_2D)
+    places = [place for place, kind in enumerate(kinds) if kind in wanted]
+    end = places[min(convolutions, len(places)) - 1] + 1 if convolutions and places else 0
+    return {_name(graph, op.outputs[0]) for op in graph.operators[:end]}
+
+
+def _quotients(content: bytes) -> set[str]:
+    """Name the divisions of a few numbers and what leads to them, by the outputs.
+
+    COMiT-Net's normal and other share what COVID-19 leaves. Where both are next to nothing their sum rounds to 0 in 8
+    bits, and LiteRT stops there with an error.
+    """
+    from tensorflow.lite.python.schema_py_generated import BuiltinOperator
+
+    graph, kinds = _graph(content)
+    makers = {output: op for op in graph.operators for output in op.outputs}
+    found: set[str] = set()
+    ahead = [op for op, kind in zip(graph.operators, kinds, strict=True) if kind == BuiltinOperator.DIV]
+    while ahead:
+        op = ahead.pop()
+        name = _name(graph, op.outputs[0])
+        if name not in found and np.prod(graph.tensors[op.outputs[0]].shape) <= _FEW:
+            found.add(name)
+            ahead += [makers[place] for place in op.inputs if place in makers]
+    return found
+
+
+def _graph(content: bytes) -> tuple[Any, list[int]]:
+    """Return a model's graph and the kind of each of its operations."""
     from tensorflow.lite.tools.flatbuffer_utils import convert_bytearray_to_object
 
     model = convert_bytearray_to_object(bytearray(content))
-    graph, kinds = model.subgraphs[0], (BuiltinOperator.CONV_2D, BuiltinOperator.DEPTHWISE_CONV_2D)
     codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
-    places = [place for place, op in enumerate(graph.operators) if codes[op.opcodeIndex] in kinds]
-    end = places[min(convolutions, len(places)) - 1] + 1 if convolutions and places else 0
-    return {graph.tensors[op.outputs[0]].name.decode() for op in graph.operators[:end]}
+    return model.subgraphs[0], [codes[op.opcodeIndex] for op in model.subgraphs[0].operators]
+
+
+def _name(graph: Any, tensor: int) -> str:
+    return graph.tensors[tensor].name.decode()
 
 
 def _answers(content: bytes, images: Sequence[np.ndarray]) -> Mapping[str, np.ndarray]:

@@ -183,10 +183,16 @@ def _convert(
         path = Path(folder) / TFLITE_FILE
         path.write_bytes(content)
         lite = LiteModel(path)
-        pairs = [
-            (model.predict_on_batch(sample.inputs[role]), lite(sample.inputs[role]))
-            for sample in track(checks, f"checking {bundle.name}")
-        ]
+        try:
+            pairs = [
+                (model.predict_on_batch(sample.inputs[role]), lite(sample.inputs[role]))
+                for sample in track(checks, f"checking {bundle.name}")
+            ]
+        except RuntimeError as error:
+            raise BundleError(
+                f"{bundle.name} in {quantize} stops on an image of the check ({error}). Nothing was written; try "
+                "float16 or dynamic"
+            ) from error
 
     def sides(output: str) -> tuple[np.ndarray, np.ndarray]:
         return tuple(np.stack([np.asarray(side[output])[0] for side in both]) for both in zip(*pairs, strict=True))

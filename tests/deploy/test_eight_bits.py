@@ -8,6 +8,7 @@ from keras import layers
 from covidcx.deploy import eight_bits
 from covidcx.deploy.eight_bits import quantised
 from covidcx.deploy.tflite import run_tflite, to_tflite
+from covidcx.models.comit_net import finding_probabilities
 
 
 def pictures(count: int, seed: int) -> list[np.ndarray]:
@@ -64,6 +65,24 @@ def test_the_start_stays_in_float32_only_where_8_bits_lose_too_much(network, mon
     assert loss(mixed) < loss(whole) / 2
     # Close enough at once: nothing is left in float32.
     assert quantised(calibrated[0], train, starts=(0, 2), limit=1.0) == whole
+
+
+def test_shares_of_next_to_nothing_survive_8_bits():
+    image = layers.Input((32, 32, 3), name="image")
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(8, 3, activation="relu", name="conv")(image))
+    # One of three sigmoids, as sure as can be by the brightness; the other two then next to nothing, as COMiT-Net's.
+    three = layers.Dense(3, activation="sigmoid", name="three")(x)
+    covid, healthy = three[:, :1], three[:, 1:2]
+    shares = finding_probabilities(layers.Concatenate()([covid, healthy]), three[:, 1:])
+    model = keras.Model(image, {"probabilities": shares})
+    model.get_layer("conv").set_weights([np.full((3, 3, 3, 8), 1 / 27), np.zeros(8)])
+    model.get_layer("three").set_weights([np.tile([6.0, -6.0, -6.0], (8, 1)), np.array([-16.0, 16.0, 16.0])])
+    levels = [np.full((1, 32, 32, 3), level, np.float32) for level in np.linspace(0, 1, 24)]
+    expected = model.predict_on_batch(np.concatenate(levels))["probabilities"]
+    content = to_tflite(model, "int8", levels)
+    found = np.concatenate([run_tflite(content, level)["probabilities"] for level in levels])
+    assert expected[-1, 2] > 0.999 and expected[0, 2] < 0.001
+    np.testing.assert_allclose(found, expected, atol=0.05)
 
 
 def float_convolutions(content: bytes) -> int:

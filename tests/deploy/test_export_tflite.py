@@ -120,6 +120,18 @@ def test_a_failing_gate_writes_nothing_and_tells_the_figures(pair, tmp_path, mon
     assert error.count("\n") == 1 and not out.exists()
 
 
+def test_a_network_that_stops_on_an_image_is_not_written(pair, tmp_path, monkeypatch, capsys):
+    def stopped(self, image):
+        raise RuntimeError("div.cc: Node number 167 (DIV) failed to invoke.")
+
+    monkeypatch.setattr(LiteModel, "__call__", stopped)
+    out = tmp_path / "out"
+    assert main(["export", str(pair.folder), "--to", "tflite", "--quantize", "dynamic", "--out", str(out)]) == 2
+    error = capsys.readouterr().err
+    assert "in dynamic stops on an image" in error and "(DIV)" in error and error.count("\n") == 1
+    assert not out.exists()
+
+
 def test_the_original_is_never_overwritten(pair):
     with pytest.raises(BundleError, match="holds the original"):
         export_tflite(pair, pair.folder.parent)
