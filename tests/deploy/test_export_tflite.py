@@ -121,7 +121,12 @@ def test_a_failing_gate_writes_nothing_and_tells_the_figures(pair, tmp_path, mon
 
 
 def test_a_network_that_stops_on_an_image_is_not_written(pair, tmp_path, monkeypatch, capsys):
+    run = LiteModel.__call__
+
     def stopped(self, image):
+        # The bundle's own networks prepare the images; the new one is checked from a folder of its own.
+        if self.path.is_relative_to(pair.folder.parent):
+            return run(self, image)
         raise RuntimeError("div.cc: Node number 167 (DIV) failed to invoke.")
 
     monkeypatch.setattr(LiteModel, "__call__", stopped)
