@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -96,19 +97,15 @@ def cold(kind: str, bundle: str, file: Path, rounds: int) -> tuple[float, float]
     seconds, peaks = [], []
     for _ in range(rounds):
         start = time.perf_counter()
-        done = subprocess.run(
-            [sys.executable, __file__, "--child", kind, "--bundle", bundle, str(file)],
-            check=True, capture_output=True, text=True,
-        )  # fmt: skip
+        peaks.append(from_child(kind, bundle, file))
         seconds.append(time.perf_counter() - start)
-        peaks.append(json.loads(done.stdout.splitlines()[-1]))
     return statistics.median(seconds), statistics.median(peaks)
 
 
-def alone(bundle: str, file: Path, rounds: int) -> dict[str, float]:
-    """Return edge and bare networks in ms from a process of their own: a unit has no TensorFlow beside them."""
+def from_child(kind: str, bundle: str, file: Path, rounds: int = 0) -> Any:
+    """Return what `child` prints in a process of its own."""
     done = subprocess.run(
-        [sys.executable, __file__, "--child", BARE, "--bundle", bundle, "--rounds", str(rounds), str(file)],
+        [sys.executable, __file__, "--child", kind, "--bundle", bundle, "--rounds", str(rounds), str(file)],
         check=True, capture_output=True, text=True,
     )  # fmt: skip
     return json.loads(done.stdout.splitlines()[-1])
@@ -164,7 +161,8 @@ def main() -> None:
                 f"(edge / bare {found[EDGE] / found[BARE]:.2f}), Keras predict {found[KERAS]:.1f} ms "
                 f"(Keras / edge {found[KERAS] / found[EDGE]:.1f})"
             )
-            found = alone(bundle, file, arguments.rounds)
+            # A unit has no TensorFlow beside them.
+            found = from_child(BARE, bundle, file, arguments.rounds)
             print(
                 f"    in a process without TensorFlow: edge {found[EDGE]:.1f} ms, bare networks {found[BARE]:.1f} ms "
                 f"(edge / bare {found[EDGE] / found[BARE]:.2f})"

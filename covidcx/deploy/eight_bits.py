@@ -47,9 +47,10 @@ def quantised(
     # Heat maps have no scale of their own to be close on.
     judged = [name for name, values in expected.items() if values.min() >= 0.0 and values.max() <= 1.0]
     tried: list[tuple[float, bytes]] = []
-    quotients = _quotients(calibrated)
+    graph, kinds = _parsed(calibrated)
+    quotients = _quotients(graph, kinds)
     for start in starts:
-        content = mlir_quantize(calibrated, denylisted_nodes=_first_operations(calibrated, start) | quotients)
+        content = mlir_quantize(calibrated, denylisted_nodes=_first_operations(graph, kinds, start) | quotients)
         found = _answers(content, images)
         loss = max((float(np.abs(found[name] - expected[name]).mean()) for name in judged), default=0.0)
         log.info("8 bits with %d first convolutions in float32: mean difference %.4f", start, loss)
@@ -59,18 +60,17 @@ def quantised(
     return min(tried, key=lambda pair: pair[0])[1]
 
 
-def _first_operations(content: bytes, convolutions: int) -> set[str]:
+def _first_operations(graph: Any, kinds: Sequence[int], convolutions: int) -> set[str]:
     """Name every operation up to the last of so many first convolutions, by its output."""
     from tensorflow.lite.python.schema_py_generated import BuiltinOperator
 
-    graph, kinds = _graph(content)
     wanted = (BuiltinOperator.CONV_2D, BuiltinOperator.DEPTHWISE_CONV_2D)
     places = [place for place, kind in enumerate(kinds) if kind in wanted]
     end = places[min(convolutions, len(places)) - 1] + 1 if convolutions and places else 0
     return {_name(graph, op.outputs[0]) for op in graph.operators[:end]}
 
 
-def _quotients(content: bytes) -> set[str]:
+def _quotients(graph: Any, kinds: Sequence[int]) -> set[str]:
     """Name the divisions of a few numbers and what leads to them, by the outputs.
 
     COMiT-Net's normal and other share what COVID-19 leaves. Where both are next to nothing their sum rounds to 0 in 8
@@ -78,7 +78,6 @@ def _quotients(content: bytes) -> set[str]:
     """
     from tensorflow.lite.python.schema_py_generated import BuiltinOperator
 
-    graph, kinds = _graph(content)
     makers = {output: op for op in graph.operators for output in op.outputs}
     found: set[str] = set()
     ahead = [op for op, kind in zip(graph.operators, kinds, strict=True) if kind == BuiltinOperator.DIV]
@@ -91,7 +90,7 @@ def _quotients(content: bytes) -> set[str]:
     return found
 
 
-def _graph(content: bytes) -> tuple[Any, list[int]]:
+def _parsed(content: bytes) -> tuple[Any, list[int]]:
     """Return a model's graph and the kind of each of its operations."""
     from tensorflow.lite.tools.flatbuffer_utils import convert_bytearray_to_object
 

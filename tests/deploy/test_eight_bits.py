@@ -88,10 +88,9 @@ def test_shares_of_next_to_nothing_survive_8_bits():
 def float_convolutions(content: bytes) -> int:
     """Convolutions whose kernel is not stored in 8 bits."""
     from tensorflow.lite.python.schema_py_generated import TensorType
-    from tensorflow.lite.tools.flatbuffer_utils import convert_bytearray_to_object
 
-    graph = convert_bytearray_to_object(bytearray(content)).subgraphs[0]
-    names = eight_bits._first_operations(content, 99)
+    graph, kinds = eight_bits._parsed(content)
+    names = eight_bits._first_operations(graph, kinds, 99)
     operators = [op for op in graph.operators if graph.tensors[op.outputs[0]].name.decode() in names]
     kernels = [graph.tensors[op.inputs[1]].type for op in operators if len(op.inputs) == 3]
     return sum(kind == TensorType.FLOAT32 for kind in kernels)

@@ -141,6 +141,7 @@ def test_single_tasks_are_networks_of_one_head_compared_image_by_image(context):
     for head, cell in single_tasks.cells().items():
         recipe = json.loads((context.work / cell.name / "recipe.json").read_text())
         assert recipe["heads"] == [head] and recipe["epochs"] == 1
+    assert single_tasks.cells()["infection"].name == "comit-net-tasks-4", "the row of Table 5 is the same network"
 
 
 def test_figures_10_to_12_and_section_4_4_look_at_one_network(context):
