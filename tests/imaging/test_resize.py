@@ -82,8 +82,8 @@ def test_images_of_many_blocks_equal_products_with_their_footprints(shape):
 
 @pytest.mark.parametrize(
     ("shape", "size"),
-    [((96, 96), (24, 24)), ((96, 72), (32, 12)), ((510, 510), (2, 2)), ((512, 6), (2, 3)), ((7, 5), (7, 5)),
-     ((100, 90), (24, 24)), ((20, 20), (40, 40))],
+    [((96, 96), (24, 24)), ((96, 72), (32, 12)), ((16, 48), (8, 24)), ((80, 64), (40, 8)), ((128, 16), (4, 2)),
+     ((510, 510), (2, 2)), ((512, 6), (2, 3)), ((7, 5), (7, 5)), ((100, 90), (24, 24)), ((20, 20), (40, 40))],
 )  # fmt: skip
 def test_a_mask_resamples_as_its_means_do_whether_counted_or_summed(shape, size):
     rng = np.random.default_rng(0)
