@@ -52,16 +52,18 @@ def lung_masks(recipe: Recipe, manifest: Manifest) -> tuple[LungMask | None, str
         manifest: the table, for its own masks.
 
     Returns:
-        The function and a text that names it in caches and records; `(None, "")` without a ROI.
+        The function and a text that names it in caches and records; `(None, "")` where the recipe needs no lungs.
 
     Raises:
         RecipeError: the segmenter is not there, is none, or saw another enhancement than the ROI feeds it.
         BundleError: the bundle is unknown or altered.
     """
     roi = recipe.preprocessing.roi
-    if roi is None:
+    if roi is None and recipe.missing_lungs == "silent":
         return None, ""
     if recipe.segmenter == FROM_MANIFEST:
+        if roi is None:
+            raise RecipeError("missing_lungs=segmenter needs a segmenter, received segmenter=manifest; name a bundle")
         if manifest.frame["lung_mask"].isna().all():
             raise RecipeError(f"segmenter=manifest, but the column 'lung_mask' of {manifest.path} is empty")
         return masks_from(manifest), FROM_MANIFEST
@@ -72,7 +74,7 @@ def lung_masks(recipe: Recipe, manifest: Manifest) -> tuple[LungMask | None, str
             f"segmenter {recipe.segmenter!r} works at {preprocessing.size}, lungs are found at "
             f"{SEGMENTER_SIZE} x {SEGMENTER_SIZE}; train it with preprocessing.size={SEGMENTER_SIZE},{SEGMENTER_SIZE}"
         )
-    if enhance != roi.enhance:
+    if roi is not None and enhance != roi.enhance:
         raise RecipeError(
             f"segmenter {recipe.segmenter!r} was trained on enhancement {enhance!r}, the ROI feeds it {roi.enhance!r}; "
             f"set preprocessing.roi.enhance={enhance}"
@@ -85,7 +87,7 @@ def lung_masks(recipe: Recipe, manifest: Manifest) -> tuple[LungMask | None, str
         return model.predict_on_batch(image)["lung"]
 
     def lung_mask(row: "pd.Series", radiograph: "Radiograph") -> np.ndarray:
-        return segment_lungs(radiograph.pixels, segmenter, roi.enhance)
+        return segment_lungs(radiograph.pixels, segmenter, enhance)
 
     checksum = hashlib.sha256(weights.read_bytes()).hexdigest()[:12]
     log.info("lungs by segmenter %s (weights %s)", recipe.segmenter, checksum)

@@ -15,6 +15,7 @@ from covidcx.training.selection import Selection
 from covidcx.training.settings import Settings, apply_overrides, parse
 
 _METRICS = {"segment": "val_dice", "classify": "val_macro_f1", "multi": "val_score"}
+_OF_LUNGS = {"lung_as": "mask", "missing_lungs": "silent"}
 
 
 @dataclass(frozen=True)
@@ -125,8 +126,10 @@ class Recipe(Settings):
         view_balance: weigh AP and PA images of a label alike in the loss (`multi`).
         lung_as: what the heads of the lungs learn from a lung mask: the `mask`, or its two solid `boxes` (COMiT-Net
             section 3.2). Validation scores follow it; `covidcx evaluate` compares with the mask.
-        segmenter: where lung masks come from when `preprocessing.roi` is set: a bundle's name, the folder of a bundle
-            or of a finished run, or `manifest` for the manifest's column `lung_mask`.
+        missing_lungs: what a head of the lungs learns from a training image without a lung mask: `silent` is nothing,
+            as COMiT-Net has it, `segmenter` the lungs that `segmenter` finds in it. Validation keeps to known lungs.
+        segmenter: where lung masks come from when `preprocessing.roi` is set, or `missing_lungs`: a bundle's name, the
+            folder of a bundle or of a finished run, or (ROI) `manifest` for the manifest's column `lung_mask`.
         seed: of initial weights, order, augmentation and dropout.
         mixed_precision: `auto` is float16 on a GPU and float32 on the CPU.
         selection: which rows of the training splits are learned from, and merged classes.
@@ -163,6 +166,7 @@ class Recipe(Settings):
     copies: tuple[str, ...] = ()
     view_balance: bool = False
     lung_as: Literal["mask", "boxes"] = "mask"
+    missing_lungs: Literal["silent", "segmenter"] = "silent"
     segmenter: str = "lung-unet"
     seed: int = 0
     mixed_precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
@@ -204,7 +208,7 @@ class Recipe(Settings):
         if self.task != "multi":
             used = [name for name in ("heads", "head_splits", "copies", "view_balance") if getattr(self, name)]
             used += [f"loss.{name}" for name in ("head_weights", "balanced") if getattr(self.loss, name)]
-            used += ["lung_as"] * (self.lung_as != "mask")
+            used += [name for name, plain in _OF_LUNGS.items() if getattr(self, name) != plain]
             if used:
                 named = ", ".join(used)
                 raise RecipeError(f"{named} belongs to task 'multi', not {self.task!r}; set task=multi or leave it out")
@@ -216,8 +220,16 @@ class Recipe(Settings):
             raise RecipeError(f"task 'multi' needs heads, each once, received {self.heads}; known: {heads.names()}")
         for name in self.heads:
             heads.get(name)
-        if self.lung_as != "mask" and all(heads.get(name).output != "lung" for name in self.heads):
-            raise RecipeError(f"lung_as={self.lung_as} needs a head of the lungs, received {self.heads}; leave it out")
+        for name, plain in _OF_LUNGS.items():
+            value = getattr(self, name)
+            if value != plain and all(heads.get(head).output != "lung" for head in self.heads):
+                raise RecipeError(f"{name}={value} needs a head of the lungs, received {self.heads}; leave it out")
+        other = self.preprocessing.needs_lungs or self.lung_as == "boxes" or self.selection.holdout
+        if self.missing_lungs == "segmenter" and other:
+            raise RecipeError(
+                "missing_lungs=segmenter gives masks of whole training images; it goes with preprocessing.roi=none, "
+                "lung_as=mask and a validation split of its own (selection.holdout=0)"
+            )
         for where, named in (
             ("head_splits", self.head_splits), ("loss.head_weights", self.loss.head_weights),
             ("loss.balanced", self.loss.balanced),

@@ -202,6 +202,34 @@ def test_a_lung_mask_is_learnt_as_its_two_boxes_where_the_recipe_says_so(table, 
     np.testing.assert_array_equal(boxes[[1, 4]], masks[[1, 4]])
 
 
+def test_lungs_of_a_segmenter_fill_in_for_missing_masks_of_training_images_alone(table, mixed, tmp_path):
+    folder = tmp_path / "segmenter"
+    train(tiny_runs.recipe("segment"), mixed, folder, {"epochs": "1", "preprocessing.size": "256,256"})
+    recipe = replace(RECIPE, missing_lungs="segmenter", segmenter=str(folder))
+    tasks = [task_of(RECIPE), task_of(recipe)]
+    plain, filled = (
+        prepare_feed(task.recipe, task, select(task.recipe, task, table), tmp_path / "cache") for task in tasks
+    )
+    before, after = plain.training.targets["lung"], filled.training.targets["lung"]
+    missing = (before < 0).all(axis=(1, 2, 3))
+    assert 0 < missing.sum() < len(missing)
+    np.testing.assert_array_equal(after[~missing], before[~missing])
+    lungs = filled.training.lungs[missing]
+    assert lungs.any(), "the tiny segmenter marks something"
+    found = lungs.any(axis=(1, 2))
+    np.testing.assert_array_equal(after[missing][found, ..., 0], lungs[found])
+    assert (after[missing][~found] == -1).all()
+    np.testing.assert_array_equal(filled.validation.targets["lung"], plain.validation.targets["lung"])
+    for name in ("disease", "healthy", "infection"):
+        np.testing.assert_array_equal(filled.training.targets[name], plain.training.targets[name])
+    assert filled.segmenter and not plain.segmenter
+    # Alone, the head learns from every training image, and validates on those with a mask.
+    alone = recipe.override({"heads": "lung"})
+    rows = select(alone, task_of(alone), table)
+    assert len(rows.train) == (table.frame["split"] == "train").sum() > len(filled.training.images) - missing.sum()
+    assert len(rows.val) == (filled.validation.targets["lung"] >= 0).any(axis=(1, 2, 3)).sum()
+
+
 def test_run_tells_every_heads_figures_and_chooses_on_their_mean(mixed, tmp_path):
     import csv
 
@@ -240,6 +268,8 @@ def test_run_tells_every_heads_figures_and_chooses_on_their_mean(mixed, tmp_path
         ({"loss.balanced": "healthly"}, "loss.balanced names 'healthly'.*healthy"),
         ({"heads": "lung-instances", "loss.balanced": "lung-instances"}, "'lung-instances', whose loss has no classes"),
         ({"heads": "infection", "lung_as": "boxes"}, "lung_as=boxes needs a head of the lungs"),
+        ({"heads": "infection", "missing_lungs": "segmenter"}, "missing_lungs=segmenter needs a head of the lungs"),
+        ({"lung_as": "boxes", "missing_lungs": "segmenter"}, "it goes with preprocessing.roi=none, lung_as=mask"),
     ],
 )
 def test_settings_of_heads_that_do_not_fit_are_refused(overrides, message):
