@@ -18,7 +18,7 @@ from covidcx.training.run_folder import RunFolder
 tf = pytest.importorskip("tensorflow")
 SETTINGS = {
     "preprocessing.size": "32,32", "model.kwargs.width": "0.0625", "epochs": "1", "initial_weights": "random",
-    "optimizer.name": "adam", "copies": "",
+    "optimizer.name": "adam", "optimizer.weight_decay": "0", "copies": "",
 }  # fmt: skip
 
 
@@ -74,6 +74,7 @@ def test_every_system_of_the_paper_has_a_recipe_and_a_published_value():
     assert items == [
         "table-1", "table-2", "table-3", "table-4", "figure-8", "figure-9", "table-5", "figure-5", "figure-6",
         "figure-7", "figure-10", "figure-11", "figure-12", "section-4.4", "single-tasks",
+        "single-tasks-small",
     ]  # fmt: skip
 
 
@@ -129,8 +130,9 @@ def test_figures_5_to_7_measure_masks_and_show_them(context):
     assert {row.system for row in result.comparisons} == {"SegNet", "COMiT-Net"}
 
 
-def test_single_tasks_are_networks_of_one_head_compared_image_by_image(context):
-    result = run(context, "single-tasks")
+@pytest.mark.parametrize(("item", "recipe"), [("single-tasks", "comit-net"), ("single-tasks-small", "comit-net-small")])
+def test_single_tasks_are_networks_of_one_head_compared_image_by_image(context, item, recipe):
+    result = run(context, item)
     values = {(row.system, row.metric): row.ours for row in result.comparisons}
     metrics = dict.fromkeys(metric for _, metric in values)
     assert len(metrics) == 4 and len(values) == 3 * len(metrics)
@@ -138,9 +140,9 @@ def test_single_tasks_are_networks_of_one_head_compared_image_by_image(context):
         several, single, gain = (values[system, metric].value for system in single_tasks.SYSTEMS)
         assert gain == pytest.approx(several - single)
     assert all(row.published is None for row in result.comparisons)
-    for head, cell in single_tasks.cells().items():
-        recipe = json.loads((context.work / cell.name / "recipe.json").read_text())
-        assert recipe["heads"] == [head] and recipe["epochs"] == 1
+    for head, cell in single_tasks.cells(recipe).items():
+        settings = json.loads((context.work / cell.name / "recipe.json").read_text())
+        assert (settings["heads"], settings["name"], settings["epochs"]) == ([head], recipe, 1)
     assert single_tasks.cells()["infection"].name == "comit-net-tasks-4", "the row of Table 5 is the same network"
 
 

@@ -25,7 +25,7 @@ PAPER = Paper(
     # From a random start a few epochs need a higher rate than the paper's, and one optimiser for all.
     phantom_overrides={
         "preprocessing.size": "64,64", "epochs": "3", "model.kwargs.width": "0.25", "initial_weights": "random",
-        "optimizer.name": "adam", "optimizer.learning_rate": "0.001",
+        "optimizer.name": "adam", "optimizer.learning_rate": "0.001", "optimizer.weight_decay": "0",
     },
     seeds=3,
 )  # fmt: skip
