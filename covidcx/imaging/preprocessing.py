@@ -13,7 +13,7 @@ import numpy as np
 
 from covidcx.errors import ImageError
 from covidcx.imaging import checks, enhance
-from covidcx.imaging.resize import SummedImage, mostly, to_uint8
+from covidcx.imaging.resize import SummedImage, mostly
 from covidcx.imaging.roi import SEGMENTER_SIZE, LungROI, bounding_box, grow
 
 CHANNELS = ("original", "he", "ahe", "clahe", "beasf")
@@ -218,7 +218,7 @@ def prepare(pixels: np.ndarray | SummedImage, spec: Preprocessing, lung_mask: np
         if not found:
             # A speck may also fall between the network's pixels: a crop around it would show no lungs.
             box = whole
-    image = to_uint8(pixels.resized(*spec.size, box))
+    image = pixels.levels(*spec.size, box)
     region = lungs if spec.lung_statistics and found else None
     if spec.winsorise is not None:
         image = enhance.winsorise(image, spec.winsorise, spec.winsorise_low, region)

@@ -9,7 +9,7 @@ import numpy as np
 from covidcx.errors import ImageError
 from covidcx.imaging import checks
 from covidcx.imaging.enhance import equalize_adaptive, equalize_clahe
-from covidcx.imaging.resize import SummedImage, mostly, to_uint8
+from covidcx.imaging.resize import SummedImage, mostly
 
 SEGMENTER_SIZE = 256
 ROI_ENHANCEMENTS = ("ahe", "clahe", "none")
@@ -77,7 +77,7 @@ def segmenter_input(pixels: np.ndarray | SummedImage, enhance: str = "ahe") -> n
     Returns:
         uint8, 256 x 256.
     """
-    image = to_uint8(SummedImage.of(pixels).resized(SEGMENTER_SIZE, SEGMENTER_SIZE))
+    image = SummedImage.of(pixels).levels(SEGMENTER_SIZE, SEGMENTER_SIZE)
     if enhance == "ahe":
         return equalize_adaptive(image)
     return equalize_clahe(image) if enhance == "clahe" else image

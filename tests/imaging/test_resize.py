@@ -135,14 +135,29 @@ def test_quantising_is_deaf_to_rounding_noise_at_a_half():
 
 
 @pytest.mark.parametrize("kept", [2**23, 0])
-def test_parts_of_a_summed_image_equal_the_parts_resampled(monkeypatch, kept):
+@pytest.mark.parametrize("top_level", [255, 4095])
+def test_levels_of_a_summed_image_equal_those_of_its_parts_resampled(monkeypatch, kept, top_level):
     monkeypatch.setattr(resize, "_KEPT", kept)
-    image = noise(300, 410)
+    image = (np.random.default_rng(0).integers(0, top_level + 1, (300, 410)) / top_level).astype(np.float32)
     summed = SummedImage(image)
     assert summed.shape == (300, 410) and SummedImage.of(summed) is summed
     for top, bottom, left, right in ((0, 300, 0, 410), (17, 233, 101, 410), (280, 300, 0, 20), (40, 104, 0, 64)):
-        for size in ((64, 64), (20, 27)):
-            found = summed.resized(*size, (top, bottom, left, right))
-            expected = resize_area(image[top:bottom, left:right], *size)
-            np.testing.assert_allclose(found, expected, rtol=0, atol=ROUNDING)
-    np.testing.assert_array_equal(summed.resized(64, 64, (40, 104, 0, 64)), image[40:104, :64])
+        for size in ((64, 64), (20, 27), (1, 1), (400, 3)):
+            found = summed.levels(*size, (top, bottom, left, right))
+            expected = to_uint8(resize_area(image[top:bottom, left:right], *size))
+            assert found.shape == size and found.dtype == np.uint8
+            np.testing.assert_array_equal(found, expected)
+
+
+def test_levels_round_halves_up_where_whole_pixels_make_them():
+    words = np.random.default_rng(1).integers(0, 256, (512, 256))
+    # 255 is no power of two: grey levels of a file in 8 bits are not exact in float32, their halves are near misses.
+    sums = words.reshape(128, 4, 64, 4).sum(axis=(1, 3))
+    assert (sums % 16 == 8).sum() > 300
+    levels = SummedImage((words / 255).astype(np.float32)).levels(128, 64)
+    np.testing.assert_array_equal(levels, (sums + 8) // 16)
+
+
+def test_levels_stay_within_eight_bits():
+    image = np.tile(np.array([-0.5, 1.5], np.float32), (8, 4))
+    np.testing.assert_array_equal(SummedImage(image).levels(2, 8), np.tile(np.array([0, 255], np.uint8), (2, 4)))
