@@ -222,7 +222,7 @@ class Recipe(Settings):
             heads.get(name)
         for name, plain in _OF_LUNGS.items():
             value = getattr(self, name)
-            if value != plain and all(heads.get(head).output != "lung" for head in self.heads):
+            if value != plain and not _lung_head(self.heads):
                 raise RecipeError(f"{name}={value} needs a head of the lungs, received {self.heads}; leave it out")
         other = self.preprocessing.needs_lungs or self.lung_as == "boxes" or self.selection.holdout
         if self.missing_lungs == "segmenter" and other:
@@ -312,7 +312,8 @@ class Recipe(Settings):
             for table in (self.head_splits, self.loss.head_weights)
         )
         balanced = tuple(name for name in self.loss.balanced if name in kept)
-        return replace(self, head_splits=splits, loss=replace(self.loss, head_weights=weights, balanced=balanced))
+        loss = replace(self.loss, head_weights=weights, balanced=balanced)
+        return replace(self, head_splits=splits, loss=loss, **({} if _lung_head(kept) else _OF_LUNGS))
 
     def model_spec(self) -> dict[str, Any]:
         """Return the model with all its arguments, as a bundle records it.
@@ -341,6 +342,12 @@ class Recipe(Settings):
         if "size" in known and "input_shape" not in known and size[0] != size[1]:
             raise RecipeError(f"model {self.model.name!r} takes a square input, received preprocessing.size={size}")
         return {"name": self.model.name, "kwargs": kwargs}
+
+
+def _lung_head(names: tuple[str, ...]) -> bool:
+    from covidcx.training import heads
+
+    return any(heads.get(name).output == "lung" for name in names)
 
 
 def _arguments(model: str) -> dict[str, Any]:

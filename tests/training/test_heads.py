@@ -316,5 +316,7 @@ def test_one_setting_takes_some_of_the_tasks():
     assert some.model_spec()["kwargs"]["tasks"] == ["lung", "infection"]
     small = recipes.get("comit-net-small").override({"heads": "lung,infection"})
     assert small.loss.balanced == ("infection",) and set(small.loss.head_weights) == {"lung", "infection"}
+    assert small.missing_lungs == "segmenter"
+    assert recipes.get("comit-net-small").override({"heads": "infection"}).missing_lungs == "silent"
     with pytest.raises(RecipeError, match="head_splits names 'disease'"):
         recipe.override({"heads": "lung,infection", "head_splits": '{"disease": ["train"]}'})

@@ -27,7 +27,7 @@ RECIPE = replace(
     ),
     copies=(),
     loss=LossSettings(
-        smoothing=0.02, dice_weight=0.6, head_weights={"lung": 5.0, "disease": 7.0, "healthy": 2.0, "infection": 6.0},
+        smoothing=0.02, dice_weight=0.6, head_weights={"lung": 10.0, "disease": 7.0, "healthy": 3.0, "infection": 6.0},
         balanced=("disease", "healthy", "infection"),
     ),
     optimizer=OptimizerSettings(
@@ -35,5 +35,9 @@ RECIPE = replace(
     ),
     epochs=24,
     batch=8,
+    monitor="val_loss",
+    train_splits=("train",),
+    head_splits={},
+    missing_lungs="segmenter",
     initial_weights=None,
 )  # fmt: skip
