@@ -102,7 +102,7 @@ class Recipe(Settings):
         batch: images per step.
         early_stop: epochs without a better `monitor` after which training stops, or None.
         monitor: what picks the checkpoint on the validation rows; `auto` is `val_macro_f1`, `val_dice` or `val_score`
-            (the mean of the heads' scores), by task.
+            (the mean of the heads' scores), by task. `epoch` takes the last one, as papers do that name a number.
         class_weights: weigh every class (`multi`: every label) alike in the loss, whatever its number of images.
         train_splits: values of the manifest's column `split` to learn from.
         val_splits: values to choose the checkpoint on.
@@ -151,7 +151,7 @@ class Recipe(Settings):
     epochs: int = 10
     batch: int = 16
     early_stop: int | None = None
-    monitor: Literal["auto", "val_loss", "val_macro_f1", "val_dice", "val_score"] = "auto"
+    monitor: Literal["auto", "val_loss", "val_macro_f1", "val_dice", "val_score", "epoch"] = "auto"
     class_weights: bool = True
     train_splits: tuple[str, ...] = ("train",)
     val_splits: tuple[str, ...] = ("val",)
@@ -190,8 +190,10 @@ class Recipe(Settings):
             raise RecipeError(f"a classifier needs two labels or more, received {self.labels}")
         if len(set(self.labels)) != len(self.labels):
             raise RecipeError(f"labels must differ, received {self.labels}")
-        if self.monitor not in ("auto", "val_loss", _METRICS[self.task]):
-            raise RecipeError(f"monitor {self.monitor!r} does not exist for task {self.task!r}; use auto or val_loss")
+        if self.monitor not in ("auto", "val_loss", "epoch", _METRICS[self.task]):
+            raise RecipeError(
+                f"monitor {self.monitor!r} does not exist for task {self.task!r}; use auto, val_loss or epoch"
+            )
         shared = set(self.train_splits) & set(self.val_splits)
         if shared or not self.train_splits or bool(self.val_splits) == bool(self.selection.holdout):
             raise RecipeError(

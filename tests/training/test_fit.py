@@ -156,6 +156,20 @@ def test_early_stopping_holds_across_resume(manifest, tmp_path):
         assert train(recipe, manifest, done.out, resume=True).epochs == done.epochs
 
 
+def test_the_last_epoch_is_kept_where_the_recipe_says_so(manifest, tmp_path, monkeypatch):
+    from covidcx.training.tasks import Classification
+
+    weights = []
+    for monitor, kept in (("auto", 1), ("epoch", 3)):
+        falling = iter((0.9, 0.8, 0.7))
+        scores = lambda *_, f=falling: {"val_macro_f1": next(f), "val_accuracy": 0.5}  # noqa: E731
+        monkeypatch.setattr(Classification, "scores", scores)
+        done = train(tiny_runs.recipe("classify"), manifest, tmp_path / monitor, {"epochs": "3", "monitor": monitor})
+        assert done.best_epoch == kept
+        weights.append(read_weights(done.weights)["conv/kernel"])
+    assert not np.array_equal(*weights)
+
+
 def test_divergence_is_reported_and_names_the_learning_rate(manifest, tmp_path, monkeypatch):
     from covidcx.training.tasks import Classification
 
