@@ -75,9 +75,10 @@ class Trained:
         """Prepare a manifest's images as the run's own; kept in the run's cache."""
         from covidcx.data.cache import prepare_manifest
 
-        lungs, named = lung_masks(self.recipe, manifest)
-        return prepare_manifest(manifest, self.recipe.preprocessing, self.folder.cache, lungs,
-                                key_extra=named)  # fmt: skip
+        preprocessing = self.recipe.preprocessing
+        # Lungs that stand in for missing masks (`missing_lungs`) are for training alone.
+        lungs, named = lung_masks(self.recipe, manifest) if preprocessing.needs_lungs else (None, "")
+        return prepare_manifest(manifest, preprocessing, self.folder.cache, lungs, key_extra=named)
 
     def outputs(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Return what the network answers to prepared images, see `outputs_of`."""
